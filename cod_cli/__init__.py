@@ -1,0 +1,3 @@
+"""cod: few-shot distillation of text classifiers with counterfactual explanations."""
+
+__version__ = "0.1.0"

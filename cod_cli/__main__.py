@@ -1,0 +1,6 @@
+"""``python -m cod_cli`` is ``cod``."""
+
+from cod_cli.cli import main
+
+if __name__ == "__main__":
+    main()

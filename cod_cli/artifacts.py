@@ -1,0 +1,277 @@
+"""The files of a run: names, JSONL, manifests. Nobody else knows them."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import jsonlines
+from pydantic import ValidationError
+
+from cod_cli import __version__
+from cod_cli.errors import CodError
+from cod_cli.records import Attempt, Counterfactual, Manifest, Record, Reply, Score, Shot, SoftLabel
+
+R = TypeVar("R", bound=Record)
+
+
+class Run:
+    """One experiment's folder; every stage reads the previous stage's file and writes its own."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.shots = Artifact(self, "1-shots", Shot, f"cod sample {folder}")
+        self.counterfactuals = Artifact(self, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
+        self.soft_labels = Artifact(self, "3-soft-labels", SoftLabel, f"cod label {folder}")
+        self.teacher_labels = Artifact(self, "5-teacher", SoftLabel, f"cod eval {folder}")
+        self.replies = self.folder / "2-replies.jsonl"
+        self.attempts = self.folder / "2-attempts.jsonl"
+        self.students = self.folder / "4-students"
+        self.scores = self.folder / "5-scores.jsonl"
+
+    def student(self, name: str) -> Path:
+        """The model folder of a student."""
+        return self.students / name
+
+    def student_names(self) -> list[str]:
+        """The students whose training is finished, sorted."""
+        return sorted(path.parent.name for path in self.students.glob("*/settings.yaml"))
+
+    def read_attempts(self) -> list[Attempt]:
+        """The attempts of `cod counterfact`, empty where it has not run."""
+        return read_records(self.attempts, Attempt) if self.attempts.exists() else []
+
+    def read_replies(self) -> list[Reply]:
+        """The replies of `cod counterfact`, a line torn by a kill left out."""
+        return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
+
+    def read_scores(self) -> list[Score]:
+        """The scores so far, empty where `cod eval` has not run."""
+        return read_records(self.scores, Score) if self.scores.exists() else []
+
+    def archive(self, *paths: Path) -> None:
+        """Move files out of the way, never delete them: into ``archive/<time>/``."""
+        present = [path for path in paths if path.exists()]
+        if not present:
+            return
+        target = self.folder / "archive" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        target.mkdir(parents=True)
+        for path in present:
+            shutil.move(path, target / path.name)
+
+
+class Artifact(Generic[R]):
+    """A numbered JSONL file of a run beside its manifest ``N-name.meta.json``."""
+
+    def __init__(self, run: Run, name: str, record: type[R], command: str) -> None:
+        self.run = run
+        self.record = record
+        self.command = command
+        self.path = run.folder / f"{name}.jsonl"
+        self.meta = run.folder / f"{name}.meta.json"
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, or None where the stage has not begun."""
+        if not self.meta.exists():
+            return None
+        try:
+            return Manifest.model_validate_json(self.meta.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise CodError(f"{self.meta} is damaged: {_first_problem(error)}", f"run `{self.command} --force`") from None
+
+    def require(self) -> Manifest:
+        """The manifest of a finished file; an error names the command that makes or finishes it."""
+        manifest = self.manifest()
+        if manifest is None or (manifest.complete and not self.path.exists()):
+            raise CodError(f"{self.path} does not exist", f"make it first: `{self.command}`")
+        if not manifest.complete:
+            raise CodError(f"{self.path} is not complete", f"finish it first: `{self.command}` with the same options")
+        return manifest
+
+    def read(self) -> list[R]:
+        """The rows of a finished file, ids unique."""
+        self.require()
+        return read_records(self.path, self.record)
+
+    def peek(self) -> list[R]:
+        """The rows that are there, finished or not."""
+        return read_records(self.path, self.record) if self.path.exists() else []
+
+    def edited(self) -> bool:
+        """Whether somebody changed the file by hand after its stage had finished it."""
+        manifest = self.manifest()
+        recorded = manifest.outputs.get(self.path.name) if manifest else None
+        return recorded is not None and self.path.exists() and recorded != file_sha(self.path)
+
+    def begin(
+        self,
+        settings: dict[str, Any],
+        *,
+        labels: list[str],
+        seed: int | None = None,
+        teacher: str | None = None,
+        inputs: Iterable[Path] = (),
+    ) -> Manifest:
+        """Write the manifest with ``complete: false``, before the first row.
+
+        Raises:
+            CodError: the stage was begun with other settings that change results.
+        """
+        old = self.manifest()
+        if old is not None:
+            _refuse_other_settings(self, old, settings, teacher)
+        manifest = Manifest(
+            stage=self.path.name.removesuffix(".jsonl"),
+            complete=False,
+            cod_version=__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            labels=labels,
+            settings=settings,
+            seed=seed,
+            inputs={path.name: file_sha(path) for path in inputs if path.exists()},
+            teacher=teacher,
+        )
+        self.run.folder.mkdir(parents=True, exist_ok=True)
+        self._write_manifest(manifest)
+        return manifest
+
+    def finish(
+        self,
+        manifest: Manifest,
+        rows: Iterable[R],
+        *,
+        complete: bool = True,
+        counts: dict[str, int] | None = None,
+        usage: dict[str, int] | None = None,
+        cost: float | None = None,
+    ) -> Manifest:
+        """Write the rows, then the manifest; both replace the old ones atomically."""
+        write_records(self.path, rows)
+        done = manifest.replace(
+            complete=complete,
+            outputs={self.path.name: file_sha(self.path)},
+            counts=counts or {},
+            usage=usage or {},
+            cost=cost,
+        )
+        self._write_manifest(done)
+        return done
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        text = json.dumps(manifest.model_dump(by_alias=True), ensure_ascii=False, indent=2)
+        write_text(self.meta, text + "\n")
+
+
+def _refuse_other_settings(
+    artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
+) -> None:
+    names = sorted(old.settings.keys() | settings.keys())
+    changed = [f"{n}: {old.settings.get(n)} → {settings.get(n)}" for n in names if old.settings.get(n) != settings.get(n)]
+    if not changed and old.teacher != teacher:
+        changed = ["the teacher's weights have changed"]
+    if changed:
+        raise CodError(
+            f"{artifact.path} was begun with other settings ({'; '.join(changed)})",
+            "use the same options, another run folder, or --force to archive it and start over",
+        )
+
+
+def file_sha(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_line(record: Record) -> str:
+    """One JSON object on one line, readable: no escapes but those JSON needs."""
+    text = json.dumps(record.model_dump(), ensure_ascii=False)
+    # A lone surrogate, which a reply may hold, cannot stand in UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers from 1 and objects of a JSONL file; empty lines are passed over.
+
+    Args:
+        torn_tail: leave out a last line that a kill cut short, instead of an error.
+
+    Raises:
+        CodError: a line that is no JSON object, named by file and line.
+    """
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            if torn_tail and not raw.endswith(b"\n"):
+                return
+            with _line_errors(path, number):
+                row = jsonlines.Reader([raw.decode("utf-8-sig" if number == 1 else "utf-8")]).read(type=dict)
+            yield number, row
+
+
+@contextlib.contextmanager
+def _line_errors(path: Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except (jsonlines.InvalidLineError, UnicodeDecodeError, ValidationError) as error:
+        raise CodError(
+            f"{path}, line {number}: {_first_problem(error)}",
+            "mend or delete that line; every line is one JSON object",
+        ) from None
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        return f"{field}: {first['msg']}" if field else first["msg"]
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return "not a JSON object (torn or invalid line)"
+
+
+def read_records(path: Path, record: type[R], *, torn_tail: bool = False) -> list[R]:
+    """All rows of a file, validated; an id that stands there twice is an error."""
+    rows: list[R] = []
+    seen: dict[str, int] = {}
+    for number, row in read_jsonl(path, torn_tail=torn_tail):
+        with _line_errors(path, number):
+            rows.append(record.model_validate(row))
+        key = row.get("id")
+        if key is not None and key in seen:
+            raise CodError(f"{path}, line {number}: id {key!r} stands on line {seen[key]} too", "delete one of them")
+        if key is not None:
+            seen[key] = number
+    return rows
+
+
+def write_records(path: Path, rows: Iterable[Record]) -> None:
+    """Replace a JSONL file atomically."""
+    write_text(path, "".join(map(to_line, rows)))
+
+
+def append_records(path: Path, rows: Iterable[Record]) -> None:
+    """Append whole lines and wait until they are on disk."""
+    with path.open("ab") as file:
+        file.write("".join(map(to_line, rows)).encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file atomically: whoever reads it sees the old text or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""Every record that stands on disk, one JSON object a line, with its fields in their printed order."""
+
+import hashlib
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+SCHEMA = 1
+
+AttemptStatus = Literal[
+    "accepted",
+    "unchanged",
+    "duplicate",
+    "empty",
+    "truncated",
+    "refused",
+    "malformed",
+    "too-far",
+    "no-flip",
+    "teacher-wrong",
+    "error",
+]
+
+
+def text_sha(text: str) -> str:
+    """The hash by which a soft label is tied to its text: 16 hex digits of SHA-256 over UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A frozen row of a JSONL file; a field that the record does not have is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Self:
+        """The same record with some fields changed."""
+        return self.model_copy(update=changes)
+
+
+class Shot(Record):
+    """A labelled real example. ``id`` is ``<source>/<split>/<row>``, rows count from 1."""
+
+    id: str
+    text: str
+    label: str
+
+
+class Reply(Record):
+    """One paid choice of an LLM, on disk before it is used.
+
+    ``key`` hashes all that changes the answer; ``sample`` numbers the requests for one
+    (shot, target) from 1; the choices of one request share a key and ``usage`` stands on the first.
+    """
+
+    key: str
+    shot_id: str
+    target: str
+    sample: int
+    text: str
+    finish_reason: str | None
+    model: str
+    usage: dict[str, int] | None
+    latency_s: float
+
+
+class Attempt(Record):
+    """What became of one candidate; ``n`` counts from 1 for each (shot, target)."""
+
+    shot_id: str
+    target: str
+    n: int
+    text: str | None
+    status: AttemptStatus
+    reason: str | None
+
+
+class Counterfactual(Record):
+    """A text written to be of class ``label``, derived from the shot ``shot_id``.
+
+    ``p_before`` and ``p_after`` are the teacher's P(label) on the shot and on this text; null, like
+    ``flipped`` and ``minimal``, where no teacher was asked.
+    """
+
+    id: str
+    shot_id: str | None
+    text: str
+    label: str
+    source_label: str
+    kind: str
+    generator: str
+    prompt: str | None
+    flipped: bool | None
+    p_before: float | None
+    p_after: float | None
+    edit_ratio: float
+    n_edits: int
+    minimal: bool | None
+    attempts: int
+    parent_id: str | None = None
+    judge: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = handler(self)
+        return {k: v for k, v in row.items() if v is not None or k not in ("parent_id", "judge")}
+
+
+class SoftLabel(Record):
+    """The teacher's raw logits for one text, one per class in the manifest's label order."""
+
+    id: str
+    text_sha: str
+    logits: list[float]
+    teacher: str
+    source: Literal["logits", "logprobs", "votes"]
+    covered_mass: float
+
+
+class Score(Record):
+    """What one student (or the teacher) reaches on one split; null where a field does not apply."""
+
+    student: str
+    method: str | None
+    mix: str | None
+    k: int | None
+    rows: int | None
+    shots: int | None
+    steps: int | None
+    seed: int | None
+    task: str
+    split: str
+    n: int
+    accuracy: float | None
+    macro_f1: float | None
+    mcc: float | None
+    agreement: float | None
+    kl: float | None
+    ece: float | None
+    brier: float | None
+    boundary_agreement: float | None
+    seconds: float | None
+
+
+class Manifest(Record):
+    """What made a file: written first with ``complete: false``, set to complete last, atomically.
+
+    ``settings`` holds only what changes results; ``outputs`` the hash of the finished file, by which
+    a later edit by hand is noticed.
+    """
+
+    schema_: int = SCHEMA
+    stage: str
+    complete: bool
+    cod_version: str
+    created: str
+    labels: list[str]
+    settings: dict[str, Any]
+    seed: int | None
+    inputs: dict[str, str]
+    outputs: dict[str, str] = {}
+    teacher: str | None = None
+    counts: dict[str, int] = {}
+    usage: dict[str, int] = {}
+    cost: float | None = None
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.rstrip("_"),
+        populate_by_name=True,
+    )

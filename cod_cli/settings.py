@@ -1,0 +1,287 @@
+"""Every option of every command: its name, its default (the paper's where it has one), its help.
+
+A settings class is a plain frozen dataclass, usable from Python; ``options.py`` turns its fields into
+command-line options. Nothing heavy is imported here, so that ``cod --help`` is quick.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from typer import Option
+from typer.models import OptionInfo
+
+from cod_cli.errors import UsageError
+
+Generator = Literal["openai", "editor", "file"]
+Method = Literal["kd"]
+
+# The panels of `--help`.
+DATA = "Data"
+LLM = "LLM"
+TEACHER = "Teacher"
+STUDENT = "Student"
+TRAINING = "Training"
+CHECKS = "Checks"
+GENERAL = "General"
+
+
+def option(*flags: str, help: str, panel: str | None = None, **rest: Any) -> OptionInfo:
+    """A command-line option for a settings field, shown in one of the panels above."""
+    info: OptionInfo = Option(*flags, help=help, rich_help_panel=panel, **rest)
+    return info
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all commands share. Values out of range are a `UsageError` when the settings are built."""
+
+    # Options that change how a result is reached, not the result: they may differ between reruns.
+    LIMITS: ClassVar[frozenset[str]] = frozenset({"device", "force"})
+
+    device: Annotated[
+        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL)
+    ] = "auto"
+    force: Annotated[bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL)] = False
+
+    def __post_init__(self) -> None:
+        for name, hint in options_of(type(self)).items():
+            _check_value(name, getattr(self, name), *hint)
+
+    def results(self) -> dict[str, Any]:
+        """The options that change results, for the manifest, with tuples as lists and paths as text."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in self.LIMITS
+        }
+
+
+def options_of(settings: type[Settings]) -> dict[str, tuple[Any, OptionInfo]]:
+    """Type and option of each field of a settings class, in order, those shared by all commands last."""
+    hints = get_type_hints(settings, include_extras=True)
+    shared = {field.name for field in dataclasses.fields(Settings)}
+    names = [field.name for field in dataclasses.fields(settings)]
+    names = [n for n in names if n not in shared] + [n for n in names if n in shared]
+    return {name: (get_args(hints[name])[0], get_args(hints[name])[1]) for name in names}
+
+
+def flag_of(name: str, info: OptionInfo) -> str:
+    """The long flag by which a user knows a field."""
+    flags = [flag for flag in info.param_decls or () if flag.startswith("-")]
+    return flags[-1].split("/")[0] if flags else "--" + name.replace("_", "-")
+
+
+def _check_value(name: str, value: Any, kind: Any, info: OptionInfo) -> None:
+    if value is None:
+        return
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        choices = ", ".join(map(str, get_args(kind)))
+        raise UsageError(f"{flag_of(name, info)} is {value!r}", f"choose one of: {choices}")
+    if info.min is not None and value < info.min:
+        raise UsageError(f"{flag_of(name, info)} is {value}, below its minimum of {info.min}")
+    if info.max is not None and value > info.max:
+        raise UsageError(f"{flag_of(name, info)} is {value}, above its maximum of {info.max}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Settings):
+    """How to read a data source."""
+
+    text_column: Annotated[
+        tuple[str, ...],
+        option(help="Column that holds the text; repeat it for several.", panel=DATA),
+    ] = ()
+    label_column: Annotated[str | None, option(help="Column that holds the label.", panel=DATA)] = None
+    label_names: Annotated[
+        str | None, option(help="Names of numeric labels: 0=negative,1=positive.", panel=DATA)
+    ] = None
+    split: Annotated[str | None, option(help="Split of the data source.", panel=DATA)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(DataOptions):
+    """Options of `cod sample`."""
+
+    data: Annotated[
+        str,
+        option("--data", help="Task name, Hub id (org/name or org/name:config), file or folder.", panel=DATA),
+    ]
+    shots: Annotated[
+        str, option("-k", "--shots", help="How many shots, class-balanced; 'all' takes every row.", metavar="INT|all")
+    ] = "8"
+    seed: Annotated[int, option(help="Seed of the draw.", panel=GENERAL, min=0)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shots != "all" and (not self.shots.isdecimal() or int(self.shots) < 1):
+            raise UsageError(f"-k is {self.shots!r}", "give a positive number, or 'all' to take every row")
+
+    @property
+    def k(self) -> int | None:
+        """The number of shots; None stands for every row."""
+        return None if self.shots == "all" else int(self.shots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherOptions(Settings):
+    """Which teacher, and how its labels are called."""
+
+    teacher: Annotated[
+        str | None, option("--teacher", help="Model folder or Hub id with a classification head.", panel=TEACHER)
+    ] = None
+    teacher_labels: Annotated[
+        str | None,
+        option(help="Where the names differ: LABEL_0=negative,LABEL_1=positive.", panel=TEACHER),
+    ] = None
+    max_length: Annotated[
+        int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)
+    ] = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterfactSettings(TeacherOptions):
+    """Options of `cod counterfact`."""
+
+    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {
+        "concurrency",
+        "timeout",
+        "max_calls",
+        "for_mix",
+        "accept_partial",
+    }
+
+    generator: Annotated[
+        Generator,
+        option(help="Who writes the CFEs: an LLM endpoint, teacher-guided edits, or a file of pairs.", panel=LLM),
+    ] = "openai"
+    model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
+    base_url: Annotated[
+        str | None,
+        option(help="An OpenAI-compatible endpoint; else OPENAI_BASE_URL.", panel=LLM),
+    ] = None
+    prompt: Annotated[
+        str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)
+    ] = None
+    from_file: Annotated[
+        Path | None,
+        option("--from", help="Pairs somebody wrote: columns id or source, text, label.", panel=LLM),
+    ] = None
+    target: Annotated[
+        str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)
+    ] = "nearest"
+    max_attempts: Annotated[
+        int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)
+    ] = 3
+    temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
+    max_tokens: Annotated[
+        int, option(help="Longest reply in tokens.", panel=LLM, min=1)
+    ] = 512
+    concurrency: Annotated[int, option(help="Requests under way at once.", panel=LLM, min=1)] = 8
+    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=LLM, min=0.1)] = 60.0
+    max_calls: Annotated[int | None, option(help="Stop after so many requests.", panel=LLM, min=0)] = None
+    for_mix: Annotated[
+        Literal["all", "cod"],
+        option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS),
+    ] = "all"
+    accept_partial: Annotated[
+        bool, option("--accept-partial", help="Close the stage although rows are without an answer.", panel=CHECKS)
+    ] = False
+    seed: Annotated[int, option(help="Seed sent to the LLM.", panel=GENERAL, min=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(TeacherOptions):
+    """Options of `cod label`."""
+
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Settings):
+    """What `teach` and `distill` share."""
+
+    epochs: Annotated[int, option(help="Passes over the rows; the last weights are kept.", panel=TRAINING, min=1)] = 8
+    lr: Annotated[float, option(help="Peak learning rate, decayed linearly.", panel=TRAINING, min=0)] = 2e-5
+    batch_size: Annotated[int, option(help="Rows in a mini-batch.", panel=TRAINING, min=1)] = 32
+    max_length: Annotated[int, option(help="Longest text in tokens.", panel=TRAINING, min=8)] = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachSettings(TrainingOptions, DataOptions):
+    """Options of `cod teach`; defaults are the paper's (8 epochs, lr 2e-5, batch 32)."""
+
+    data: Annotated[
+        str,
+        option("--data", help="Task name, Hub id (org/name or org/name:config), file or folder.", panel=DATA),
+    ]
+    model: Annotated[str, option("--model", help="Model folder or Hub id to fine-tune.", panel=TRAINING)]
+    seed: Annotated[int, option(help="Seed of head and order.", panel=GENERAL, min=0)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillSettings(TrainingOptions):
+    """Options of `cod distill`: alpha 20, T 2, batch 8 as in the paper; its scripts' 40 epochs at 6e-5."""
+
+    student: Annotated[str, option("--student", help="Model folder or Hub id to start from.", panel=STUDENT)]
+    student_layers: Annotated[
+        int | None, option(help="Keep so many evenly spaced layers of it.", panel=STUDENT, min=1)
+    ] = None
+    name: Annotated[str | None, option("--name", help="Name of the student; else method-mix.", panel=STUDENT)] = None
+    method: Annotated[Method, option(help="How the student learns from the teacher.", panel=STUDENT)] = "kd"
+    mix: Annotated[
+        str,
+        option(help="Rows to train on: all (shots and CFEs), cod (k rows in pairs), shots.", panel=STUDENT),
+    ] = "all"
+    alpha: Annotated[float, option(help="Weight of the soft-label loss.", panel=TRAINING, min=0)] = 20.0
+    temperature: Annotated[float, option(help="Temperature T of the soft labels.", panel=TRAINING, min=0.01)] = 2.0
+    keep_unflipped: Annotated[
+        bool, option("--keep-unflipped", help="Train on CFEs that do not flip the teacher, too.", panel=STUDENT)
+    ] = False
+    epochs: Annotated[int, option(help="Passes over the rows; the last weights are kept.", panel=TRAINING, min=1)] = 40
+    lr: Annotated[float, option(help="Peak learning rate, decayed linearly.", panel=TRAINING, min=0)] = 6e-5
+    batch_size: Annotated[int, option(help="Rows in a mini-batch.", panel=TRAINING, min=1)] = 8
+    seed: Annotated[
+        str, option(help="Seed of head, dropout and order; several: 0,1,2.", panel=GENERAL, metavar="INT[,INT…]")
+    ] = "0"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parts = self.seed.split(",")
+        if not all(part.strip().isdecimal() for part in parts):
+            raise UsageError(f"--seed is {self.seed!r}", "give a whole number, or several: --seed 0,1,2")
+        if len(set(self.seeds)) < len(parts):
+            raise UsageError(f"--seed is {self.seed!r}: a seed stands there twice")
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds to train, in order."""
+        return [int(part) for part in self.seed.split(",")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings(DataOptions):
+    """Options of `cod eval`."""
+
+    data: Annotated[
+        str | None, option("--data", help="Score on other data than the shots' source.", panel=DATA)
+    ] = None
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings(Settings):
+    """Options of `cod predict`."""
+
+    text_column: Annotated[
+        tuple[str, ...],
+        option(help="Column that holds the text; repeat it for several.", panel=DATA),
+    ] = ()
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
