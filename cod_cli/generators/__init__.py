@@ -1,0 +1,55 @@
+"""Who writes counterfactuals: shot → candidate texts, one small protocol.
+
+A generator proposes; whether a proposal flips the teacher, and what becomes of it, is decided above
+(`cod_cli.verify`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from cod_cli.records import AttemptStatus, Shot
+
+
+@dataclass(frozen=True)
+class Need:
+    """One counterfactual that is asked for.
+
+    Args:
+        shot: the text to edit.
+        target: the class that the edited text shall have.
+        attempt: which try this is, from 1.
+        feedback: what was wrong with the last try, in words for the writer; None on the first.
+    """
+
+    shot: Shot
+    target: str
+    attempt: int
+    feedback: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Candidate texts for a need, or a status and a reason where there is none.
+
+    Status ``error`` means that there is no answer yet (server down, cap reached) and a later run asks
+    again; every other status (``empty truncated refused malformed``) is a result.
+    """
+
+    need: Need
+    texts: tuple[str, ...]
+    status: AttemptStatus | None = None
+    reason: str | None = None
+
+
+class Generator(Protocol):
+    """What writes counterfactuals: ``name`` (``openai:gpt-4o``, ``editor``, ``file``), ``prompt``
+    (``name@hash``, None without one), and the number of tries that make sense for one need."""
+
+    name: str
+    prompt: str | None
+    max_attempts: int
+
+    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
+        """One proposal for each need, in any order, as they arrive."""
+        ...
