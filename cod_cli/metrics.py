@@ -1,0 +1,138 @@
+"""Scores of a classifier and of how well it follows its teacher: numbers in, numbers out.
+
+Classes are indices in label order: ``truth`` and ``decided`` are ``(n,)``, ``probs`` and ``logits`` ``(n, classes)``.
+All arithmetic is float64; an empty split is a `ValueError`, since no score describes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+from sklearn import metrics as sk
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+ECE_BINS = 15
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bar of a reliability diagram: the ``n`` rows whose confidence lies in ``(low, high]``.
+
+    ``confidence`` and ``accuracy`` are means over those rows, null where there are none.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (n - 1) over ``n`` values; no deviation for a single one."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def probabilities(logits: npt.ArrayLike) -> Floats:
+    """Softmax over the classes at temperature 1."""
+    probs: Floats = special.softmax(_rows(logits), axis=-1)
+    return probs
+
+
+def decisions(logits: npt.ArrayLike) -> Indices:
+    """The class with the largest logit, the first of equals."""
+    return np.asarray(_rows(logits).argmax(axis=-1), dtype=np.int64)
+
+
+def accuracy(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
+    """Share of rows decided right, in [0, 1]."""
+    return float(sk.accuracy_score(_indices(truth), _indices(decided)))
+
+
+def macro_f1(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> float:
+    """Mean F1 over all ``classes``; one that is neither true nor decided anywhere counts as 0."""
+    truth, decided = _indices(truth), _indices(decided)
+    return float(sk.f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
+
+
+def mcc(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
+    """Matthews' correlation in [-1, 1]; 0 where truth or decisions know one class only."""
+    return float(sk.matthews_corrcoef(_indices(truth), _indices(decided)))
+
+
+def agreement(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:
+    """Share of rows on which both choose the same class, from logits ``(n, classes)``."""
+    return accuracy(decisions(teacher), decisions(student))
+
+
+def kl(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:
+    """Mean KL(teacher ‖ student) over rows at T = 1, in nats, from logits ``(n, classes)``."""
+    log_p = special.log_softmax(_rows(teacher), axis=-1)
+    log_q = special.log_softmax(_rows(student), axis=-1)
+    # exp(-inf) * -inf is not a number; a class that the teacher rules out adds nothing.
+    terms = np.where(np.isneginf(log_p), 0.0, np.exp(log_p) * (np.where(np.isneginf(log_p), 0.0, log_p) - log_q))
+    return float(terms.sum(axis=-1).mean())
+
+
+def brier(probs: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    """Squared error summed over the classes, mean over rows, in [0, 2] (Brier 1950)."""
+    probs = _rows(probs)
+    return float(np.square(probs - np.eye(probs.shape[-1])[_indices(truth)]).sum(axis=-1).mean())
+
+
+def reliability(probs: npt.ArrayLike, truth: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
+    """Confidence (the largest probability) against accuracy in equal-width, right-closed bins; 0 is in the first."""
+    probs = _rows(probs)
+    confidence, right = probs.max(axis=-1), probs.argmax(axis=-1) == _indices(truth)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    place = np.digitize(confidence, edges[1:-1], right=True)
+    return [_bin(edges[i], edges[i + 1], confidence[place == i], right[place == i]) for i in range(bins)]
+
+
+def ece(probs: npt.ArrayLike, truth: npt.ArrayLike, bins: int = ECE_BINS) -> float:
+    """Expected calibration error in [0, 1]: |accuracy - confidence| over the bins, weighted by their rows."""
+    bars = reliability(probs, truth, bins)
+    total = sum(bar.n for bar in bars)
+    gaps = [
+        bar.n * abs(bar.accuracy - bar.confidence)
+        for bar in bars
+        if bar.accuracy is not None and bar.confidence is not None
+    ]
+    return sum(gaps) / total
+
+
+def summary(values: Sequence[float]) -> Summary:
+    """Mean and sample standard deviation (n - 1) of one or more values."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if not numbers.size:
+        raise ValueError("no values to summarise")
+    return Summary(float(numbers.mean()), float(numbers.std(ddof=1)) if numbers.size > 1 else None, numbers.size)
+
+
+def _bin(low: Any, high: Any, confidence: Floats, right: npt.NDArray[np.bool_]) -> Bin:
+    if not confidence.size:
+        return Bin(float(low), float(high), 0, None, None)
+    return Bin(float(low), float(high), confidence.size, float(confidence.mean()), float(right.mean()))
+
+
+def _rows(values: npt.ArrayLike) -> Floats:
+    rows = np.asarray(values, dtype=np.float64)
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(f"expected (n, classes) with n > 0, not {rows.shape}")
+    return rows
+
+
+def _indices(values: npt.ArrayLike) -> Indices:
+    indices = np.asarray(values, dtype=np.int64)
+    if indices.ndim != 1 or not indices.size:
+        raise ValueError(f"expected (n,) with n > 0, not {indices.shape}")
+    return indices
