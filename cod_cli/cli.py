@@ -14,7 +14,7 @@ app = typer.Typer(
     help="Distil a text classifier into a small one from a few labelled examples and their counterfactuals.",
     epilog="Start with: cod demo",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
