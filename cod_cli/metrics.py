@@ -42,9 +42,9 @@ class Summary:
     n: int
 
 
-def probabilities(logits: npt.ArrayLike) -> Floats:
-    """Softmax over the classes at temperature 1."""
-    probs: Floats = special.softmax(_rows(logits), axis=-1)
+def softmax(logits: npt.ArrayLike) -> Floats:
+    """Probabilities of the classes at temperature 1, for one row ``(classes,)`` or many ``(n, classes)``."""
+    probs: Floats = special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
     return probs
 
 

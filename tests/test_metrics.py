@@ -16,10 +16,11 @@ def _random(rows: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndar
     return rng.normal(size=(rows, classes)) * 3, rng.integers(classes, size=rows)
 
 
-def test_probabilities_are_the_softmax_in_float64_even_of_half_precision_logits() -> None:
-    probs = metrics.probabilities(np.array([QUARTER, [1000, 0]], dtype=np.float16))
+def test_softmax_is_taken_in_float64_even_of_half_precision_logits() -> None:
+    probs = metrics.softmax(np.array([QUARTER, [1000, 0]], dtype=np.float16))
     assert probs.dtype == np.float64
     assert probs == pytest.approx(np.array([[0.25, 0.75], [1, 0]]), abs=1e-3)
+    assert metrics.softmax(QUARTER) == pytest.approx([0.25, 0.75])
 
 
 def test_accuracy_is_the_share_decided_right() -> None:
@@ -81,7 +82,7 @@ def test_brier_is_summed_over_the_classes() -> None:
 @pytest.mark.parametrize("classes", [2, 3, 5])
 def test_brier_equals_scikit_learn(classes: int) -> None:
     logits, truth = _random(200, classes)
-    probs = metrics.probabilities(logits)
+    probs = metrics.softmax(logits)
     expected = sk.brier_score_loss(truth, probs, labels=list(range(classes)), scale_by_half=False)
     assert metrics.brier(probs, truth) == pytest.approx(expected)
 
@@ -95,7 +96,7 @@ def test_ece_equals_a_hand_computation() -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_ece_equals_a_plain_loop_over_bins(classes: int) -> None:
     logits, truth = _random(500, classes)
-    probs = metrics.probabilities(logits)
+    probs = metrics.softmax(logits)
     expected = 0.0
     for low in range(15):
         here = [(max(p), np.argmax(p) == t) for p, t in zip(probs, truth, strict=True) if low < 15 * max(p) <= low + 1]
@@ -119,7 +120,7 @@ def test_certainty_belongs_to_the_last_bin() -> None:
 
 def test_reliability_bins_hold_every_row_once() -> None:
     logits, truth = _random(300, 3)
-    bars = metrics.reliability(metrics.probabilities(logits), truth)
+    bars = metrics.reliability(metrics.softmax(logits), truth)
     assert len(bars) == 15
     assert sum(bar.n for bar in bars) == 300
     assert all(bar.confidence is None or bar.low < bar.confidence <= bar.high for bar in bars)
