@@ -1,17 +1,19 @@
 """Words, edit ratios and edit spans: how far a counterfactual is from its shot, and where."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import regex
 from rapidfuzz.distance import Levenshtein
 
-# Scripts written without spaces (kana, CJK, Thai, Lao, Myanmar, Khmer): each character is a word.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
-_LETTERS = rf"(?:(?![{_UNSPACED}])\w)+"
-_WORD = rf"[{_UNSPACED}]|{_LETTERS}(?:['’]{_LETTERS})*"
-_WORDS = re.compile(_WORD)
-_TOKENS = re.compile(rf"{_WORD}|[^\w\s]")
+# Scripts written without spaces: each character, with the marks on it, is a word.
+_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
+_UNSPACED = "[[" + "".join(rf"\p{{scx={script}}}" for script in _SCRIPTS) + r"]&&[\p{L}\p{N}]]"
+# Elsewhere a word is a run of letters, digits and their marks (vowel signs, accents, joiners).
+_LETTERS = rf"[[\p{{L}}\p{{N}}_]--{_UNSPACED}][[\w\p{{N}}]--{_UNSPACED}]*+"
+_WORD = rf"{_UNSPACED}[\p{{M}}\u200c\u200d]*+|{_LETTERS}(?:['’]{_LETTERS})*"
+_WORDS = regex.compile(_WORD, regex.V1)
+_TOKENS = regex.compile(rf"{_WORD}|(?!\s)\X", regex.V1)
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Span:
 
 def words(text: str) -> list[str]:
     """The Unicode words of a text, punctuation left out."""
-    return _WORDS.findall(text)
+    return [match.group() for match in _WORDS.finditer(text)]
 
 
 def tokenize(text: str) -> list[Token]:
-    """Words and punctuation marks in order; joined with their spaces they give the text back."""
+    """Words and punctuation marks in order; joined with their spaces they give the text back, but for white space
+    at its end."""
     tokens, end = [], 0
     for match in _TOKENS.finditer(text):
         tokens.append(Token(text[end : match.start()], match.group()))
@@ -75,26 +78,20 @@ def spans(source: str, target: str) -> list[Span]:
 
 
 def apply(source: str, target: str, kept: Collection[int]) -> str:
-    """``source`` with only the spans whose index is in ``kept`` edited as in ``target``."""
+    """``source`` with only the spans whose index is in ``kept`` edited as in ``target``.
+
+    White space is the source's, but in and directly behind a kept span.
+    """
     before, after = tokenize(source), tokenize(target)
-    pieces: list[str] = []
-    position, undone = 0, False
-
-    def copy_equal(until: int, offset: int) -> None:
-        # Behind an undone span the original's spacing fits, elsewhere the edit's.
-        nonlocal undone
-        for index in range(position, until):
-            space = before[index - offset].space if undone else after[index].space
-            pieces.append(space + after[index].text)
-            undone = False
-
-    offset = 0
+    tokens: list[Token] = []
+    position = 0
     for index, span in enumerate(spans(source, target)):
-        copy_equal(span.target_start, offset)
-        chosen = after[span.target_start : span.target_end]
         if index not in kept:
-            chosen = before[span.source_start : span.source_end]
-        pieces.extend(token.space + token.text for token in chosen)
-        position, offset, undone = span.target_end, span.target_end - span.source_end, index not in kept
-    copy_equal(len(after), offset)
-    return "".join(pieces).strip()
+            continue
+        tokens += before[position : span.source_start] + after[span.target_start : span.target_end]
+        position = span.source_end
+        if position < len(before):
+            tokens.append(Token(after[span.target_end].space, before[position].text))
+            position += 1
+    tokens += before[position:]
+    return "".join(token.space + token.text for token in tokens).strip()
