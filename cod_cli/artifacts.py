@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jsonlines
+import yaml
 from pydantic import ValidationError
 
 from cod_cli import __version__
 from cod_cli.errors import CodError
-from cod_cli.records import Attempt, Counterfactual, Manifest, Record, Reply, Score, Shot, SoftLabel
+from cod_cli.records import Attempt, Counterfactual, Manifest, Record, Reply, Score, Shot, SoftLabel, Step, Student
 
 R = TypeVar("R", bound=Record)
 
@@ -40,7 +41,17 @@ class Run:
 
     def student_names(self) -> list[str]:
         """The students whose training is finished, sorted."""
-        return sorted(path.parent.name for path in self.students.glob("*/settings.yaml"))
+        names = (path.parent.name for path in self.students.glob("*/settings.yaml"))
+        return sorted(name for name in names if not name.startswith("."))
+
+    def read_student(self, name: str) -> Student:
+        """How a finished student was made."""
+        path = self.student(name) / "settings.yaml"
+        try:
+            return Student.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
+            hint = f"train it again: `cod distill {self.folder} --name {name} --force`"
+            raise CodError(f"{path} is damaged: {_first_problem(error)}", hint) from None
 
     def read_attempts(self) -> list[Attempt]:
         """The attempts of `cod counterfact`, empty where it has not run."""
@@ -63,6 +74,12 @@ class Run:
         target.mkdir(parents=True)
         for path in present:
             shutil.move(path, target / path.name)
+
+
+def write_student(folder: Path, student: Student, history: Iterable[Step]) -> None:
+    """``settings.yaml`` and ``history.jsonl`` of a student, beside its model's files."""
+    write_records(folder / "history.jsonl", history)
+    write_text(folder / "settings.yaml", yaml.safe_dump(student.model_dump(), sort_keys=False, allow_unicode=True))
 
 
 class Artifact(Generic[R]):
@@ -108,6 +125,17 @@ class Artifact(Generic[R]):
         recorded = manifest.outputs.get(self.path.name) if manifest else None
         return recorded is not None and self.path.exists() and recorded != file_sha(self.path)
 
+    def check(self, settings: dict[str, Any], *, teacher: str | None = None) -> Manifest | None:
+        """The manifest of a stage that was begun with these settings, None where it was not begun.
+
+        Raises:
+            CodError: it was begun with other settings that change results.
+        """
+        old = self.manifest()
+        if old is not None:
+            _refuse_other_settings(self, old, settings, teacher)
+        return old
+
     def begin(
         self,
         settings: dict[str, Any],
@@ -122,9 +150,7 @@ class Artifact(Generic[R]):
         Raises:
             CodError: the stage was begun with other settings that change results.
         """
-        old = self.manifest()
-        if old is not None:
-            _refuse_other_settings(self, old, settings, teacher)
+        self.check(settings, teacher=teacher)
         manifest = Manifest(
             stage=self.path.name.removesuffix(".jsonl"),
             complete=False,
@@ -232,6 +258,8 @@ def _first_problem(error: Exception) -> str:
         return f"{field}: {first['msg']}" if field else first["msg"]
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8"
+    if isinstance(error, yaml.YAMLError):
+        return "not YAML"
     return "not a JSON object (torn or invalid line)"
 
 
@@ -261,6 +289,20 @@ def append_records(path: Path, rows: Iterable[Record]) -> None:
         file.write("".join(map(to_line, rows)).encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived."""
+    partial = path.with_name(f".{path.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        Run(path.parent).archive(path)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
