@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cod_cli.edits import edit_ratio, n_edits, tokenize
-from cod_cli.metrics import softmax
+from cod_cli.metrics import probabilities
 from cod_cli.records import AttemptStatus, Shot
-from cod_cli.revert import Minimal, minimise
+from cod_cli.revert import Minimal, Pair, minimise, salient_words
 from cod_cli.teachers import Teacher, flips
+
+Logits = npt.NDArray[np.float32]
 
 # A short text needs room: up to this many changed words are never "too far".
 ALWAYS_NEAR = 3
@@ -79,11 +81,13 @@ class Verifier:
 
     def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
         """A verdict for each candidate, in order; the teacher sees all that pass the gates in one batch."""
-        seen = set(taken)
+        seen: set[tuple[str, str]] = set()
         verdicts: list[Verdict | None] = []
         for candidate in candidates:
-            rejected = gate(candidate, seen, self.max_edit_ratio)
-            seen.add(candidate.text)
+            rejected = gate(candidate, taken, self.max_edit_ratio)
+            if rejected is None and (candidate.target, candidate.text) in seen:
+                rejected = "duplicate", "another candidate is the same text"
+            seen.add((candidate.target, candidate.text))
             verdicts.append(Verdict(candidate, candidate.text, *rejected) if rejected else None)
         passed = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
         judged = iter(self._ask_teacher(passed))
@@ -94,21 +98,38 @@ class Verifier:
             return [Verdict(c, c.text, "accepted") for c in candidates]
         before = self.teacher.logits([c.shot.text for c in candidates])
         after = self.teacher.logits([c.text for c in candidates])
-        verdicts = [self._verdict(c, b, a) for c, b, a in zip(candidates, before, after, strict=True)]
-        return self._revert(verdicts)
+        flipped = [flips(b, a, self._index(c)) for c, b, a in zip(candidates, before, after, strict=True)]
+        reverted = iter(self._revert(candidates, flipped, self.teacher))
+        texts = [next(reverted) if flip else None for flip in flipped]
+        final = self.teacher.logits([m.text if m else c.text for m, c in zip(texts, candidates, strict=True)])
+        return [self._verdict(*row) for row in zip(candidates, texts, before, final, strict=True)]
 
-    def _verdict(
-        self, candidate: Candidate, before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
-    ) -> Verdict:
-        target = self.labels.index(candidate.target)
-        flipped = flips(before, after, target)
-        reason = None if flipped else f"the teacher still says {self.labels[int(after.argmax())]}"
+    def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
+        pairs = [
+            Pair(c.shot.text, c.text, self._index(c)) for c, flip in zip(candidates, flipped, strict=True) if flip
+        ]
+        return minimise(pairs, teacher)
+
+    def _verdict(self, candidate: Candidate, reverted: Minimal | None, before: Logits, after: Logits) -> Verdict:
+        target = self._index(candidate)
         return Verdict(
             candidate,
-            candidate.text,
-            "accepted" if flipped else "no-flip",
-            reason,
-            flipped=flipped,
-            p_before=round(float(softmax(before)[target]), 6),
-            p_after=round(float(softmax(after)[target]), 6),
+            reverted.text if reverted else candidate.text,
+            "accepted" if reverted else "no-flip",
+            None if reverted else f"the teacher reads it as {self.labels[int(after.argmax())]}",
+            flipped=reverted is not None,
+            p_before=round(float(probabilities(before)[target]), 6),
+            p_after=round(float(probabilities(after)[target]), 6),
+            minimal=reverted.minimal if reverted else None,
         )
+
+    def feedback(self, verdict: Verdict) -> str:
+        """What was wrong with a rejected text, and the words that the teacher's decision hangs on."""
+        text = f"The text «{verdict.candidate.text}» does not do: {verdict.reason}."
+        if verdict.status == "no-flip" and self.teacher is not None:
+            found = salient_words(self.teacher, verdict.candidate.text, self._index(verdict.candidate))
+            text += f" The words that decide it: {', '.join(found)}." if found else ""
+        return text
+
+    def _index(self, candidate: Candidate) -> int:
+        return self.labels.index(candidate.target)
