@@ -1,0 +1,149 @@
+"""Prompts: found, checked with all faults named, rendered without reading the data as a template."""
+
+from pathlib import Path
+
+import pytest
+
+from cod_cli.edits import edit_ratio
+from cod_cli.errors import UsageError
+from cod_cli.records import Shot
+from cod_cli.tasks import TASKS
+from cod_cli.templates import (
+    Prompt,
+    find_prompt,
+    messages,
+    parse_prompt,
+    render_messages,
+    render_template,
+    shipped_names,
+)
+
+SHOT = Shot(id="d/train/1", text="a dull film", label="negative")
+GOOD = "description: d\nsystem: Classes are\\n$labels\nuser: Make $text from $label $target\n"
+
+
+def parse(content: str) -> Prompt:
+    return parse_prompt(content, "mine", "mine.yaml")
+
+
+def test_every_family_of_the_task_table_has_its_prompt() -> None:
+    assert {task.family for task in TASKS.values()} | {"topic", "generic"} <= set(shipped_names())
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_prompt_is_valid_and_fences_the_text(name: str) -> None:
+    prompt = find_prompt(name)
+    assert prompt.description
+    question = messages(prompt, SHOT, "positive", ["negative", "positive"])[-1]
+    assert question["role"] == "user"
+    assert "a dull film" in question["content"]
+    assert "positive" in question["content"]
+    assert "$" not in render_messages(messages(prompt, SHOT, "positive", ["negative", "positive"]))
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_the_demonstrations_of_a_shipped_prompt_are_small_edits(name: str) -> None:
+    for example in find_prompt(name).examples:
+        assert 0 < edit_ratio(example.text, example.edit) <= 0.5
+
+
+def test_a_prompt_is_found_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    assert find_prompt(str(path)).name == "mine"
+
+
+def test_an_unknown_prompt_is_an_error_that_lists_the_shipped_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        find_prompt("sentimental")
+    assert "'sentimental'" in caught.value.message
+    assert "sentiment" in str(caught.value.hint)
+
+
+def test_name_and_hash_stand_for_the_content() -> None:
+    assert str(parse(GOOD)).startswith("mine@")
+    assert len(parse(GOOD).hash) == 8
+    assert parse(GOOD).hash != parse(GOOD.replace("Make", "Turn")).hash
+
+
+def test_unknown_placeholders_are_reported_together_with_the_file() -> None:
+    with pytest.raises(UsageError, match=r"mine\.yaml has unknown placeholders: \$class, \$txt"):
+        parse("description: d\nsystem: $class\nuser: $txt $text ${class}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (GOOD + "tone: kind\nname: x\n", "unknown keys: tone, name"),
+        ("description: d\nuser: $text\n", "lacks system"),
+        ("description: d\nsystem: 3\nuser: $text\n", "lacks system"),
+        ("description: d\nsystem: costs 5$ a word\nuser: $text\n", "stray \\$ in system"),
+        ("description: d\nsystem: s\nuser: flip it\n", "never gives the text"),
+        (GOOD + "labels: {no: bad}\n", "labels holds something that is no text"),
+        (GOOD + "labels: [bad]\n", "labels holds something that is no text"),
+        (GOOD + "examples: {text: a}\n", "examples is no list"),
+        (GOOD + "examples: [{text: a, edit: b}]\n", "an example has the keys text, edit"),
+        (GOOD + "examples: [b]\n", "an example holds something that is no text"),
+        ("user: [", "is no YAML"),
+        ("just text", "is no prompt"),
+        ("", "is no prompt"),
+    ],
+)
+def test_a_bad_prompt_is_one_line_that_names_the_file(content: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as caught:
+        parse(content)
+    assert caught.value.message.startswith("mine.yaml")
+    assert "\n" not in caught.value.message
+
+
+def test_an_unreadable_prompt_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"user: \xff\xfe")
+    with pytest.raises(UsageError, match=r"mine\.yaml cannot be read"):
+        find_prompt(str(path))
+
+
+def test_a_dollar_sign_in_the_data_is_not_a_placeholder() -> None:
+    shot = Shot(id="d/train/1", text="costs $label and $$5 ${text} $", label="$target")
+    question = messages(parse(GOOD), shot, "$labels", ["$target", "$labels"])[-1]["content"]
+    assert question == "Make costs $label and $$5 ${text} $ from $target $labels"
+
+
+def test_labels_are_listed_with_their_descriptions_where_there_are_some() -> None:
+    prompt = parse(GOOD + "labels: {negative: no good}\n")
+    system = messages(prompt, SHOT, "positive", ["negative", "positive"])[0]["content"]
+    assert system == "Classes are\\n- negative: no good\n- positive"
+
+
+def test_an_empty_system_message_is_not_sent() -> None:
+    prompt = parse('description: d\nsystem: ""\nuser: $text\n')
+    assert [m["role"] for m in messages(prompt, SHOT, "positive", ["negative", "positive"])] == ["user"]
+
+
+EXAMPLES = """examples:
+- {text: poor, label: negative, target: positive, edit: rich}
+- {text: rich, label: positive, target: neutral, edit: owned}
+"""
+
+
+def test_examples_become_turns_of_user_and_assistant() -> None:
+    chat = messages(parse(GOOD + EXAMPLES), SHOT, "positive", ["negative", "positive", "neutral"])
+    assert [m["role"] for m in chat] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert chat[1]["content"] == "Make poor from negative positive"
+    assert chat[2]["content"] == "rich"
+
+
+def test_examples_about_other_classes_are_left_out() -> None:
+    chat = messages(parse(GOOD + EXAMPLES), SHOT, "positive", ["negative", "positive"])
+    assert [m["content"] for m in chat if m["role"] == "assistant"] == ["rich"]
+
+
+def test_where_no_example_fits_the_classes_all_show_how_to_edit() -> None:
+    chat = messages(parse(GOOD + EXAMPLES), SHOT, "spam", ["ham", "spam"])
+    assert [m["content"] for m in chat if m["role"] == "assistant"] == ["rich", "owned"]
+
+
+def test_a_template_is_printed_with_its_placeholders() -> None:
+    printed = render_template(parse(GOOD + EXAMPLES))
+    assert "Make $text from $label $target" in printed
+    assert "negative → positive" in printed
