@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -281,6 +281,11 @@ def read_records(path: Path, record: type[R], *, torn_tail: bool = False) -> lis
 def write_records(path: Path, rows: Iterable[Record]) -> None:
     """Replace a JSONL file atomically."""
     write_text(path, "".join(map(to_line, rows)))
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a JSONL file of plain objects atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def append_records(path: Path, rows: Iterable[Record]) -> None:

@@ -180,6 +180,10 @@ class CounterfactSettings(TeacherOptions):
     max_attempts: Annotated[
         int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)
     ] = 3
+    max_edit_ratio: Annotated[
+        float,
+        option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
+    ] = 0.5
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
     max_tokens: Annotated[
         int, option(help="Longest reply in tokens.", panel=LLM, min=1)
@@ -254,16 +258,12 @@ class DistillSettings(TrainingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        parts = self.seed.split(",")
-        if not all(part.strip().isdecimal() for part in parts):
-            raise UsageError(f"--seed is {self.seed!r}", "give a whole number, or several: --seed 0,1,2")
-        if len(set(self.seeds)) < len(parts):
-            raise UsageError(f"--seed is {self.seed!r}: a seed stands there twice")
+        parse_seeds(self.seed)
 
     @property
     def seeds(self) -> list[int]:
         """The seeds to train, in order."""
-        return [int(part) for part in self.seed.split(",")]
+        return parse_seeds(self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,3 +285,32 @@ class PredictSettings(Settings):
         option(help="Column that holds the text; repeat it for several.", panel=DATA),
     ] = ()
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(Settings):
+    """Options of `cod demo`."""
+
+    shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", min=4)] = 16
+    seed: Annotated[
+        str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")
+    ] = "0,1,2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_seeds(self.seed)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in order."""
+        return parse_seeds(self.seed)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Whole numbers separated by commas, each only once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--seed is {text!r}", "give a whole number, or several: --seed 0,1,2")
+    if len(set(map(int, parts))) < len(parts):
+        raise UsageError(f"--seed is {text!r}: a seed stands there twice")
+    return [int(part) for part in parts]
