@@ -27,7 +27,8 @@ class Token:
 @dataclass(frozen=True)
 class Span:
     """A maximal run of changed tokens: ``source[source_start:source_end]`` became
-    ``target[target_start:target_end]``, counted in tokens."""
+    ``target[target_start:target_end]``, counted in tokens.
+    """
 
     source_start: int
     source_end: int
@@ -42,7 +43,8 @@ def words(text: str) -> list[str]:
 
 def tokenize(text: str) -> list[Token]:
     """Words and punctuation marks in order; joined with their spaces they give the text back, but for white space
-    at its end."""
+    at its end.
+    """
     tokens, end = [], 0
     for match in _TOKENS.finditer(text):
         tokens.append(Token(text[end : match.start()], match.group()))

@@ -24,7 +24,9 @@ from cod_cli import edits
         ("❤️ 👩‍👩‍👧 !", []),
     ],
 )
-def test_words_are_unicode_words_and_single_characters_of_scripts_without_spaces(text: str, expected: list[str]) -> None:
+def test_words_are_unicode_words_and_single_characters_of_scripts_without_spaces(
+    text: str, expected: list[str]
+) -> None:
     assert edits.words(text) == expected
 
 
