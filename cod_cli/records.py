@@ -116,6 +116,56 @@ class SoftLabel(Record):
     covered_mass: float
 
 
+class Step(Record):
+    """One optimiser step of a training: the loss terms by name, weighted as they add up to ``total``.
+
+    ``grad_norm`` is the Euclidean norm over all gradients before the step, ``lr`` the step's learning rate.
+    """
+
+    step: int
+    epoch: int
+    hard: float | None = None
+    soft: float | None = None
+    layer: float | None = None
+    total: float
+    grad_norm: float
+    lr: float
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = handler(self)
+        return {k: v for k, v in row.items() if v is not None}
+
+
+class Student(Record):
+    """How a student was made: ``settings.yaml`` in its folder.
+
+    ``k`` counts the shots of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what
+    changes results, ``inputs`` the hashes of files 1 to 3. The weights' bits repeat with the same inputs, settings,
+    machine, ``threads`` and ``versions``.
+    """
+
+    name: str
+    method: str
+    mix: str
+    k: int
+    rows: int
+    shots: int
+    steps: int
+    seed: int
+    labels: list[str]
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    student: str
+    teacher: str | None
+    parameters: int
+    seconds: float
+    device: str
+    threads: int
+    versions: dict[str, str]
+    created: str
+
+
 class Score(Record):
     """What one student (or the teacher) reaches on one split; null where a field does not apply."""
 
