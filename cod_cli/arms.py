@@ -1,0 +1,37 @@
+"""Students that differ in their seed alone, and what they reach together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cod_cli.metrics import Summary, summary
+from cod_cli.records import Score
+
+METRICS = ("accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "boundary_agreement")
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The scores of one arm on one split, in their order; ``name`` is the students' without the seed."""
+
+    name: str
+    scores: tuple[Score, ...]
+
+    def metrics(self) -> dict[str, Summary]:
+        """Mean and sample standard deviation over seeds of each metric that every student has."""
+        columns = {name: [getattr(score, name) for score in self.scores] for name in METRICS}
+        return {name: summary(values) for name, values in columns.items() if None not in values}
+
+
+def arms(scores: Iterable[Score]) -> list[Arm]:
+    """Group the scores of students that share all but the seed and the suffix ``-s<seed>`` of their name."""
+    groups: dict[tuple[object, ...], list[Score]] = {}
+    for score in scores:
+        same = (score.method, score.mix, score.k, score.rows, score.shots, score.steps, score.task, score.split)
+        groups.setdefault((base_name(score), *same), []).append(score)
+    return [Arm(base_name(group[0]), tuple(group)) for group in groups.values()]
+
+
+def base_name(score: Score) -> str:
+    """The student's name without the suffix that tells seeds apart."""
+    return score.student if score.seed is None else score.student.removesuffix(f"-s{score.seed}")

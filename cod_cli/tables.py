@@ -1,0 +1,224 @@
+"""Tables of scores and of counterfactuals' quality, pairs with their changed words marked.
+
+All of it reads well at 80 columns and when it is piped; numbers are never cut short.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cod_cli import edits
+from cod_cli.arms import TEACHER, Arm, arms, base_name
+from cod_cli.quality import QualityReport
+from cod_cli.records import Attempt, Counterfactual, Score
+from cod_cli.report import printable
+
+MISSING = "-"
+CUT_MARK = "†"
+CUT_CAPTION = f"{CUT_MARK} cut from a fine-tuned teacher: not to be compared with the others"
+
+# Metrics in the order of their columns; those that are shares are shown in per cent.
+HEADINGS = {
+    "accuracy": "acc\n%",
+    "macro_f1": "F1\n%",
+    "mcc": "MCC",
+    "agreement": "agree\n%",
+    "kl": "KL\nnats",
+    "ece": "ECE",
+    "brier": "Brier",
+    "boundary_agreement": "bound\n%",
+}
+PERCENT = frozenset({"accuracy", "macro_f1", "agreement", "boundary_agreement"})
+
+
+def scores(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableType:
+    """A table for each task and split: the teacher, then the students; seeds of one arm with mean and deviation.
+
+    Students that were ``cut`` from a fine-tuned teacher are marked and come last.
+    """
+    places = dict.fromkeys((row.task, row.split) for row in rows)
+    return Group(*(_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places))
+
+
+def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
+    shown = [name for name in HEADINGS if any(getattr(row, name) is not None for row in rows)]
+    title = f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows"
+    table = _table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
+    table.add_column("student", overflow="fold")
+    for heading in ("k", "rows\n(real)", "steps", *(HEADINGS[name] for name in shown), "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for arm in sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut)):
+        for score in arm.scores:
+            table.add_row(*_score_row(score, shown, marked=score.student in cut))
+        if len(arm.scores) > 1:
+            _add_summary(table, arm, shown)
+        table.add_section()
+    return table
+
+
+def _score_row(score: Score, shown: Sequence[str], *, marked: bool) -> list[Text]:
+    name = score.student + (f" {CUT_MARK}" if marked else "")
+    if score.method and base_name(score) != f"{score.method}-{score.mix}":
+        name += f" ({score.method}-{score.mix})"
+    rows = MISSING if score.rows is None else f"{score.rows} ({score.shots})"
+    counted = [MISSING if value is None else str(value) for value in (score.k, score.steps)]
+    values = [_number(getattr(score, metric), metric in PERCENT) for metric in shown]
+    return [printable(cell) for cell in (name, counted[0], rows, counted[1], *values, _number(score.seconds, digits=1))]
+
+
+def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
+    found = arm.metrics()
+    means = [_number(found[name].mean, name in PERCENT) if name in found else MISSING for name in shown]
+    stds = [_number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
+    table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
+    table.add_row("± std", "", "", "", *stds, "", style="dim")
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An indented paragraph: ``target``, with the words removed from ``source`` struck in red, the added ones in green.
+
+    Where there are no colours: ``[-removed-]{+added+}``.
+    """
+
+    source: str
+    target: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The marked text; whole on one line where nobody looks at a terminal."""
+        coloured = console.color_system is not None and not console.no_color
+        text = marked(self.source, self.target, coloured=coloured)
+        if console.is_terminal:
+            yield Padding(text, (0, 0, 0, 2))
+        else:
+            yield Text("  ", no_wrap=True, overflow="ignore").append_text(text)
+        yield Text()
+
+
+def marked(source: str, target: str, *, coloured: bool) -> Text:
+    """See `Marked`."""
+    before, after = edits.tokenize(source), edits.tokenize(target)
+    text, position = Text(), 0
+    for span in edits.spans(source, target):
+        text.append_text(_joined(after[position : span.target_start]))
+        removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
+        text.append((added or removed)[0].space)
+        if removed:
+            old = _joined(removed).plain.lstrip()
+            text.append(old if coloured else f"[-{old}-]", "red strike")
+        if removed and added and coloured:
+            text.append(" ")
+        if added:
+            new = _joined(added).plain.lstrip()
+            text.append(new if coloured else f"{{+{new}+}}", "green")
+        position = span.target_end
+    return text.append_text(_joined(after[position:]))
+
+
+def _joined(tokens: Iterable[edits.Token]) -> Text:
+    return printable("".join(token.space + token.text for token in tokens))
+
+
+def pairs(rows: Sequence[tuple[Counterfactual, str]]) -> RenderableType:
+    """Each CFE with the text that it was made from: ids, classes, the teacher's P(target), then the marked text."""
+    blocks: list[RenderableType] = []
+    for cfe, source in rows:
+        blocks += [_pair_head(cfe, edits.edit_ratio(source, cfe.text)), Marked(source, cfe.text)]
+    return Group(*blocks)
+
+
+def _pair_head(cfe: Counterfactual, ratio: float) -> Text:
+    head = printable(cfe.id)
+    head.stylize("bold")
+    head.append_text(printable(f"  {cfe.source_label} → {cfe.label}"))
+    if cfe.p_before is not None and cfe.p_after is not None:
+        head.append(f"  P {cfe.p_before:.2f} → {cfe.p_after:.2f}")
+    head.append(f"  edit ratio {ratio:.2f}")
+    if cfe.flipped is False:
+        head.append("  does not flip the teacher", "red")
+    if cfe.judge is not None:
+        head.append_text(printable(f"  judge: {cfe.judge}"))
+    return head
+
+
+def attempts(rows: Sequence[Attempt], sources: Mapping[str, str]) -> RenderableType:
+    """What was not accepted: shot, target, status and reason, then the text with its changed words marked."""
+    blocks: list[RenderableType] = []
+    for row in rows:
+        head = printable(f"{row.shot_id}~{row.target}")
+        head.stylize("bold")
+        head.append(f"  attempt {row.n}" if row.n else "").append(f"  {row.status}", "red")
+        head.append_text(printable(f": {row.reason}" if row.reason else ""))
+        blocks.append(head)
+        if row.text:
+            blocks.append(Marked(sources.get(row.shot_id, row.text), row.text))
+    return Group(*blocks)
+
+
+def counts(title: str, numbers: Mapping[str, int | str]) -> Table:
+    """Names and their numbers, a line each."""
+    table = _table(title, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, number in numbers.items():
+        table.add_row(printable(name), printable(str(number)))
+    return table
+
+
+def quality(report: QualityReport) -> Table:
+    """One column for all requests, one for each target class and, where there are several, for each prompt."""
+    columns = {"all": report.overall, **{f"→ {name}": part for name, part in report.by_class.items()}}
+    if len(report.by_prompt) > 1:
+        columns |= report.by_prompt
+    table = _table("Counterfactuals")
+    table.add_column("")
+    for name in columns:
+        table.add_column(printable(name), justify="right", overflow="fold")
+    for name in _QUALITY:
+        table.add_row(name, *(_QUALITY[name](part) for part in columns.values()))
+    return table
+
+
+_QUALITY: Mapping[str, Any] = {
+    "requests": lambda q: str(q.requests),
+    "teacher wrong on the shot": lambda q: str(q.teacher_wrong),
+    "without an answer": lambda q: str(q.unanswered),
+    "accepted": lambda q: str(q.accepted),
+    "first answer flips %": lambda q: _number(q.first_flip_rate, percent=True),
+    "flips in the end %": lambda q: _number(q.flip_rate, percent=True),
+    "edit ratio, mean": lambda q: _number(q.edit_ratio_mean, digits=3),
+    "edit ratio, p90": lambda q: _number(q.edit_ratio_p90, digits=3),
+    "answers unchanged %": lambda q: _number(q.unchanged, percent=True),
+    "negation-only edits %": lambda q: _number(q.negation_only, percent=True),
+    "distinct edits %": lambda q: _number(q.distinct_edits, percent=True),
+    "attempts per CFE": lambda q: _number(q.attempts_per_accepted, digits=2),
+    "tokens per CFE": lambda q: _number(q.tokens_per_accepted, digits=1),
+    "cost per CFE": lambda q: _number(q.cost_per_accepted, digits=6),
+}
+
+
+def _number(value: float | None, percent: bool = False, *, digits: int | None = None) -> str:
+    if value is None:
+        return MISSING
+    if digits is None:
+        digits = 1 if percent else 3
+    return f"{100 * value if percent else value:.{digits}f}"
+
+
+def _table(title: str, **options: Any) -> Table:
+    return Table(
+        title=printable(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        **options,
+    )
