@@ -107,8 +107,8 @@ def _smallest_flip(
 def salient_words(teacher: Teacher, text: str, target: int, n: int = 3) -> list[str]:
     """The words that speak most against the class ``target``: without them the teacher leans towards it (occlusion).
 
-    Args:
-        n: at most so many words, the most decisive first.
+    Returns:
+        at most ``n`` words, the most decisive first.
     """
     tokens = tokenize(text)
     places = [i for i, token in enumerate(tokens) if words(token.text)]

@@ -11,7 +11,7 @@ import pytest
 from cod_cli.teachers import flips
 
 from cod_cli.edits import apply, n_edits, spans, words
-from cod_cli.revert import Minimal, Pair, is_rewrite, minimise
+from cod_cli.revert import Minimal, Pair, is_rewrite, minimise, salient_words
 
 
 class FakeTeacher:
