@@ -297,14 +297,14 @@ def append_records(path: Path, rows: Iterable[Record]) -> None:
 
 
 @contextlib.contextmanager
-def write_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived."""
+def write_folder(path: Path, run: Run) -> Iterator[Path]:
+    """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived in the run."""
     partial = path.with_name(f".{path.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        Run(path.parent).archive(path)
+        run.archive(path)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -59,17 +59,17 @@ def _equal_budget(groups: list[list[Row]]) -> list[list[Row]]:
 
 
 def join(
-    groups: Iterable[Sequence[Row]],
+    rows: Iterable[Row],
     labels: Sequence[str],
     soft_labels: Iterable[SoftLabel],
     soft_order: Sequence[str],
     *,
     command: str,
-) -> list[list[Example]]:
-    """The same groups with class indices and teacher logits, joined by id and text hash.
+) -> dict[str, Example]:
+    """Rows by their id, with class indices and teacher logits; joined by id and text hash.
 
     Args:
-        groups: what `select` picked.
+        rows: shots and CFEs.
         labels: the student's classes in order.
         soft_labels: all that the teacher labelled; those of other rows are ignored.
         soft_order: the classes that the logits of ``soft_labels`` stand for, in order.
@@ -97,7 +97,7 @@ def join(
             raise CodError(f"{row.id} has the label {row.label!r}, not one of: {', '.join(labels)}", "mend that row")
         return Example(row.id, row.text, indices[row.label], tuple(soft.logits[i] for i in order))
 
-    return [[example(row) for row in group] for group in groups]
+    return {row.id: example(row) for row in rows}
 
 
 def batches_per_epoch(groups: Sequence[Sequence[Any]], batch_size: int) -> int:

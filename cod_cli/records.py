@@ -141,8 +141,9 @@ class Student(Record):
     """How a student was made: ``settings.yaml`` in its folder.
 
     ``k`` counts the shots of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what
-    changes results, ``inputs`` the hashes of files 1 to 3. The weights' bits repeat with the same inputs, settings,
-    machine, ``threads`` and ``versions``.
+    changes results beside the seed, ``inputs`` the hashes of the files that were read, ``rows_sha`` that of the rows
+    trained on with their logits, ``student`` and ``teacher`` the fingerprints of the models. The bits of the weights
+    repeat with the same rows, settings, machine, ``threads`` and ``versions``.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Student(Record):
     labels: list[str]
     settings: dict[str, Any]
     inputs: dict[str, str]
+    rows_sha: str
     student: str
     teacher: str | None
     parameters: int

@@ -100,7 +100,8 @@ def test_an_unknown_mix_is_refused_with_the_known_ones() -> None:
 def test_logits_are_joined_by_id_whatever_the_order_of_rows_and_classes() -> None:
     first, second = shot(1), cfe(1)
     labels = [soft(second, [0.1, 0.2, 0.3]), soft(shot(9)), soft(first, [3.0, 1.0, 2.0])]
-    [[a, b]] = join([[first, second]], LABELS, labels, ["positive", "negative", "neutral"], command="cod label r")
+    rows = join([first, second], LABELS, labels, ["positive", "negative", "neutral"], command="cod label r")
+    a, b = rows[first.id], rows[second.id]
     assert (a.id, a.text, a.label, a.logits) == (first.id, first.text, 1, (1.0, 2.0, 3.0))
     assert (b.id, b.label, b.logits) == (second.id, 2, (0.2, 0.3, 0.1))
 
@@ -108,25 +109,25 @@ def test_logits_are_joined_by_id_whatever_the_order_of_rows_and_classes() -> Non
 def test_a_soft_label_made_for_another_text_names_the_command_that_mends_it() -> None:
     mended = shot(1).replace(text="a mended text")
     with pytest.raises(CodError, match="d/train/1 was made for another text") as caught:
-        join([[mended]], LABELS, [soft(shot(1))], LABELS, command="cod label runs/a")
+        join([mended], LABELS, [soft(shot(1))], LABELS, command="cod label runs/a")
     assert "`cod label runs/a`" in str(caught.value.hint)
 
 
 def test_a_row_without_a_soft_label_names_the_command_that_fills_it_in() -> None:
     with pytest.raises(CodError, match="d/train/2 has no soft label") as caught:
-        join([[shot(1)], [shot(2)]], LABELS, [soft(shot(1))], LABELS, command="cod label runs/a")
+        join([shot(1), shot(2)], LABELS, [soft(shot(1))], LABELS, command="cod label runs/a")
     assert "`cod label runs/a`" in str(caught.value.hint)
 
 
 def test_soft_labels_for_other_classes_are_refused() -> None:
     with pytest.raises(CodError, match="for the classes a, b"):
-        join([[shot(1)]], LABELS, [soft(shot(1))], ["a", "b"], command="cod label r")
+        join([shot(1)], LABELS, [soft(shot(1))], ["a", "b"], command="cod label r")
 
 
 def test_a_label_outside_of_the_set_is_refused() -> None:
     odd = shot(1).replace(label="mixed")
     with pytest.raises(CodError, match="'mixed'"):
-        join([[odd]], LABELS, [soft(odd)], LABELS, command="cod label r")
+        join([odd], LABELS, [soft(odd)], LABELS, command="cod label r")
 
 
 def test_arms_of_as_many_rows_have_as_many_batches() -> None:
