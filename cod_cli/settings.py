@@ -134,6 +134,8 @@ class SampleSettings(DataOptions):
 class TeacherOptions(Settings):
     """Which teacher, and how its labels are called."""
 
+    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {"cache"}
+
     teacher: Annotated[
         str | None, option("--teacher", help="Model folder or Hub id with a classification head.", panel=TEACHER)
     ] = None
@@ -144,13 +146,16 @@ class TeacherOptions(Settings):
     max_length: Annotated[
         int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)
     ] = 256
+    cache: Annotated[
+        bool, option("--cache/--no-cache", help="Keep what was computed or paid for, for other runs.", panel=GENERAL)
+    ] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class CounterfactSettings(TeacherOptions):
     """Options of `cod counterfact`."""
 
-    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {
+    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {
         "concurrency",
         "timeout",
         "max_calls",
@@ -204,6 +209,8 @@ class CounterfactSettings(TeacherOptions):
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings(TeacherOptions):
     """Options of `cod label`."""
+
+    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {"batch_size"}
 
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
 
@@ -285,6 +292,9 @@ class PredictSettings(Settings):
         option(help="Column that holds the text; repeat it for several.", panel=DATA),
     ] = ()
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+    max_length: Annotated[
+        int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)
+    ] = 256
 
 
 @dataclass(frozen=True, kw_only=True)

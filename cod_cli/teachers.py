@@ -1,0 +1,216 @@
+"""Teachers: who says how probable each class is for a text, in the run's label order."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cod_cli.cache import Cache, default_path
+from cod_cli.checkpoints import fingerprint
+from cod_cli.columns import parse_names
+from cod_cli.errors import CodError, UsageError
+from cod_cli.metrics import softmax
+from cod_cli.models import Classifier, Progress, load_classifier, logits_of, longest
+from cod_cli.records import text_sha
+from cod_cli.settings import TeacherOptions
+
+Logits = npt.NDArray[np.float32]
+
+# A flip by less than this is a tie that another machine or batch may break the other way.
+MARGIN = 0.01
+
+
+class Teacher(Protocol):
+    """Whose decisions a student learns.
+
+    ``logits`` has a row for each text and a column for each of ``labels``; ``fingerprint`` changes with whatever
+    changes them.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model folder, Hub id or LLM as the user wrote it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The run's classes in order."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits."""
+        ...
+
+    @property
+    def source(self) -> Literal["logits", "logprobs", "votes"]:
+        """Where the numbers come from."""
+        ...
+
+    def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
+        """Raw logits [n, C], float32."""
+        ...
+
+
+class WhiteBoxTeacher:
+    """A classifier whose gradients can be had; no text is scored twice, across runs where there is a cache.
+
+    Args:
+        classifier: the model, with its labels in its own order.
+        order: for each of the run's ``labels``, its column in the classifier's logits.
+        cache: logits by fingerprint, length and text hash; texts are not kept.
+    """
+
+    source: Literal["logits"] = "logits"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        name: str,
+        fingerprint: str,
+        labels: Sequence[str],
+        order: Sequence[int],
+        max_length: int = 256,
+        batch_size: int = 32,
+        cache: Cache[bytes] | None = None,
+    ) -> None:
+        self.classifier = classifier
+        self.name = name
+        self.fingerprint = fingerprint
+        self.labels = tuple(labels)
+        self.order = list(order)
+        self.max_length = longest(classifier, max_length)
+        self.batch_size = batch_size
+        self.scored = 0
+        self._cache = cache or Cache(None)
+        self._known: dict[str, bytes] = {}
+
+    def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
+        """Raw logits [n, C] in float32, columns in the run's label order."""
+        keys = [f"{self.fingerprint}:{self.max_length}:{text_sha(text)}" for text in texts]
+        unknown = [key for key in keys if key not in self._known]
+        self._known.update(self._cache.get_many(unknown))
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        if progress is not None and len(missing) < len(texts):
+            progress(sum(key not in missing for key in keys))
+        self._score(missing, progress)
+        rows = [np.frombuffer(self._known[key], dtype="<f4") for key in keys]
+        own = np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
+        return own[:, self.order]
+
+    def _score(self, missing: Mapping[str, str], progress: Progress | None) -> None:
+        if not missing:
+            return
+        own = logits_of(
+            self.classifier,
+            list(missing.values()),
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            progress=progress,
+        )
+        fresh = {key: row.astype("<f4").tobytes() for key, row in zip(missing, own, strict=True)}
+        self._known.update(fresh)
+        self._cache.put_many(fresh)
+        self.scored += len(fresh)
+
+
+def load_teacher(settings: TeacherOptions, labels: Sequence[str], *, batch_size: int = 32) -> WhiteBoxTeacher:
+    """The teacher of ``--teacher``, its columns put into the run's label order.
+
+    Names are matched as they are, else without regard to case; ``--teacher-labels`` renames the teacher's first.
+
+    Raises:
+        UsageError: no teacher named, or a kind that is not supported.
+        CodError: no such model, or labels that do not match; the hint is the option to paste.
+    """
+    if not settings.teacher:
+        raise UsageError("no teacher is named", "add --teacher with a model folder or Hub id")
+    if settings.teacher.startswith("openai:"):
+        raise UsageError(
+            f"--teacher {settings.teacher}: LLMs are not supported as teachers yet",
+            "use a model folder or Hub id with a classification head; `cod teach` makes one",
+        )
+    classifier = load_classifier(settings.teacher, device=settings.device)
+    return WhiteBoxTeacher(
+        classifier,
+        name=settings.teacher,
+        fingerprint=fingerprint(settings.teacher),
+        labels=labels,
+        order=match_labels(classifier.labels, labels, settings.teacher_labels),
+        max_length=settings.max_length,
+        batch_size=batch_size,
+        cache=Cache(default_path("teacher-logits") if settings.cache else None),
+    )
+
+
+def match_labels(teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None) -> list[int]:
+    """For each of ``labels`` its index among the teacher's.
+
+    Args:
+        teachers: the teacher's own names, in the order of its logits.
+        labels: the run's.
+        renamed: the value of ``--teacher-labels``, ``LABEL_0=negative,LABEL_1=positive``.
+    """
+    names = _rename(teachers, labels, renamed)
+    order = {label: index for index, label in enumerate(names) if label in labels}
+    for index, name in enumerate(names):
+        alike = [label for label in labels if label not in order and label.casefold() == name.casefold()]
+        if name not in order and len(alike) == 1:
+            order[alike[0]] = index
+    if len(order) < len(labels) or len(set(order.values())) < len(teachers):
+        raise _mismatch(teachers, labels, order)
+    return [order[label] for label in labels]
+
+
+def _rename(teachers: Sequence[str], labels: Sequence[str], renamed: str | None) -> list[str]:
+    new = parse_names("--teacher-labels", renamed) if renamed else {}
+    strangers = [
+        *(name for name in new if name not in teachers),
+        *(name for name in new.values() if name not in labels),
+    ]
+    if strangers:
+        raise UsageError(
+            f"--teacher-labels: there is no label {strangers[0]!r}",
+            f"the teacher's are {', '.join(teachers)}; the shots' are {', '.join(labels)}",
+        )
+    return [new.get(name, name) for name in teachers]
+
+
+def _mismatch(teachers: Sequence[str], labels: Sequence[str], order: Mapping[str, int]) -> CodError:
+    message = f"the teacher's labels ({', '.join(teachers)}) are not those of the shots ({', '.join(labels)})"
+    if len(teachers) != len(labels):
+        return CodError(message, f"use a teacher with these {len(labels)} classes; `cod teach` makes one")
+    left = [name for index, name in enumerate(teachers) if index not in order.values()]
+    right = [label for label in labels if label not in order]
+    guesses = ",".join(f"{name}={guess}" for name, guess in zip(left, _guess(left, right), strict=True))
+    return CodError(message, f"say which is which, after checking this guess: --teacher-labels {shlex.quote(guesses)}")
+
+
+def _guess(left: Sequence[str], right: Sequence[str]) -> list[str]:
+    """For each name on the left one on the right: where they resemble each other that one, else in order."""
+    free, guesses = list(right), []
+    for name in left:
+        alike = difflib.get_close_matches(name.casefold(), [label.casefold() for label in free], n=1, cutoff=0.4)
+        found = next((label for label in free if label.casefold() in alike), free[0])
+        free.remove(found)
+        guesses.append(found)
+    return guesses
+
+
+def flips(before: npt.ArrayLike, after: npt.ArrayLike, target: int, margin: float = MARGIN) -> bool:
+    """Whether an edit flips the teacher to the class ``target``.
+
+    Args:
+        before: the teacher's logits [C] of the original, on which it must not choose the target.
+        after: its logits [C] of the edited text, on which it must.
+        target: index of the class.
+        margin: how far P(target) must then be above every other class's probability.
+    """
+    if int(np.argmax(before)) == target:
+        return False
+    probs = softmax(after)
+    return bool(probs[target] - np.delete(probs, target).max() >= margin)
