@@ -33,7 +33,7 @@ class Run:
         self.replies = self.folder / "2-replies.jsonl"
         self.attempts = self.folder / "2-attempts.jsonl"
         self.students = self.folder / "4-students"
-        self.scores = self.folder / "5-scores.jsonl"
+        self.scores = Artifact(self, "5-scores", Score, f"cod eval {folder}")
 
     def student(self, name: str) -> Path:
         """The model folder of a student."""
@@ -61,9 +61,12 @@ class Run:
         """The replies of `cod counterfact`, a line torn by a kill left out."""
         return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
 
-    def read_scores(self) -> list[Score]:
-        """The scores so far, empty where `cod eval` has not run."""
-        return read_records(self.scores, Score) if self.scores.exists() else []
+    def rival_rows(self) -> list[Counterfactual]:
+        """The rows of every rival's file ``2-KIND.jsonl``; it is a rival's if it has a manifest."""
+        metas = sorted(self.folder.glob("2-*.meta.json"))
+        paths = [path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in metas]
+        rivals = [path for path in paths if path.exists() and path != self.counterfactuals.path]
+        return [row for path in rivals for row in read_records(path, Counterfactual)]
 
     def archive(self, *paths: Path) -> None:
         """Move files out of the way, never delete them: into ``archive/<time>/``."""
