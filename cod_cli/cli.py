@@ -1,7 +1,7 @@
 """The command line: parse, call one stage, show what it returned. The only place with deferred imports."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,16 +36,137 @@ def cod(
     """Distil a text classifier into a small one from a few labelled examples and their counterfactuals."""
 
 
+def _present(ui: Ui, result: Any) -> None:
+    from cod_cli.present import document, summary
+
+    if ui.as_json:
+        ui.json(document(result))
+    else:
+        ui.show(summary(result))
+
+
 @command(app, settings.SampleSettings)
 def sample(run: RunFolder, settings: settings.SampleSettings, ui: Ui) -> None:
     """Draw k class-balanced shots from a data source.
 
-    Example: `cod sample runs/a --data reviews.csv -k 16`
+    Example: cod sample runs/a --data reviews.csv -k 16
     """
     from cod_cli.artifacts import Run
     from cod_cli.stages.sample import sample
 
-    ui.result(sample(Run(run), settings, ui))
+    _present(ui, sample(Run(run), settings, ui))
+
+
+@command(app, settings.CounterfactSettings)
+def counterfact(run: RunFolder, settings: settings.CounterfactSettings, ui: Ui) -> None:
+    """Write counterfactuals of the shots and check them against the teacher.
+
+    Example: cod counterfact runs/a --model gpt-4o --teacher teachers/reviews
+
+    Without an LLM: cod counterfact runs/a --generator editor --teacher teachers/reviews
+    """
+    from cod_cli.artifacts import Run
+    from cod_cli.stages.counterfact import counterfact
+
+    _present(ui, counterfact(Run(run), settings, ui))
+
+
+@command(app, settings.LabelSettings)
+def label(run: RunFolder, settings: settings.LabelSettings, ui: Ui) -> None:
+    """Cache the teacher's soft labels for shots and counterfactuals.
+
+    Example: cod label runs/a --teacher teachers/reviews
+    """
+    from cod_cli.artifacts import Run
+    from cod_cli.stages.label import label
+
+    _present(ui, label(Run(run), settings, ui))
+
+
+@command(app, settings.DistillSettings)
+def distill(run: RunFolder, settings: settings.DistillSettings, ui: Ui) -> None:
+    """Train a student on the soft labels; it becomes an ordinary model folder.
+
+    Example: cod distill runs/a --student microsoft/deberta-v3-small --mix cod --seed 0,1,2
+    """
+    from cod_cli.artifacts import Run
+    from cod_cli.stages.distill import distill
+
+    _present(ui, distill(Run(run), settings, ui))
+
+
+@command(app, settings.EvalSettings, name="eval")
+def eval_(run: RunFolder, settings: settings.EvalSettings, ui: Ui) -> None:
+    """Score every student and the teacher on held-out rows and print a table.
+
+    Example: cod eval runs/a --split test
+    """
+    from cod_cli.artifacts import Run
+    from cod_cli.stages.eval import evaluate
+
+    _present(ui, evaluate(Run(run), settings, ui))
+
+
+@command(app, settings.TeachSettings)
+def teach(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The teacher's folder.")],
+    settings: settings.TeachSettings,
+    ui: Ui,
+) -> None:
+    """Fine-tune a teacher on a whole training split.
+
+    Example: cod teach teachers/reviews --data reviews/ --model microsoft/deberta-v3-base
+    """
+    from cod_cli.stages.teach import teach
+
+    _present(ui, teach(out, settings, ui))
+
+
+@command(app, settings.ShowSettings)
+def show(
+    settings: settings.ShowSettings,
+    ui: Ui,
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The run's folder.")] = None,
+) -> None:
+    """Print the pairs with their changed words marked, or what a prompt would send.
+
+    Examples: cod show runs/a --limit 5; cod show runs/a --summary; cod show --prompt sentiment
+    """
+    from cod_cli.stages.show import show
+
+    _present(ui, show(run, settings, ui))
+
+
+@command(app, settings.PredictSettings)
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or Hub id.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="JSONL, CSV, TSV or text file; - reads stdin.")],
+    settings: settings.PredictSettings,
+    ui: Ui,
+) -> None:
+    """Print label and probabilities for each row of a file, as JSON lines.
+
+    Example: cod predict runs/a/4-students/kd-all new.csv
+    """
+    from cod_cli.stages.predict import predict
+
+    for row in predict(model, file, settings, ui):
+        ui.line(row)
+
+
+@command(app, settings.DemoSettings)
+def demo(
+    settings: settings.DemoSettings,
+    ui: Ui,
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to put it.")] = Path("cod-demo"),
+) -> None:
+    """Run the whole pipeline on real tweets: no key, no model hub, no GPU.
+
+    Example: cod demo
+    """
+    from cod_cli.stages.demo import demo
+
+    _present(ui, demo(folder, settings, ui))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cod_cli.edits import edit_ratio, n_edits, tokenize
-from cod_cli.metrics import probabilities
+from cod_cli.metrics import softmax
 from cod_cli.records import AttemptStatus, Shot
 from cod_cli.revert import Minimal, Pair, minimise, salient_words
 from cod_cli.teachers import Teacher, flips
@@ -118,8 +118,8 @@ class Verifier:
             "accepted" if reverted else "no-flip",
             None if reverted else f"the teacher reads it as {self.labels[int(after.argmax())]}",
             flipped=reverted is not None,
-            p_before=round(float(probabilities(before)[target]), 6),
-            p_after=round(float(probabilities(after)[target]), 6),
+            p_before=round(float(softmax(before)[target]), 6),
+            p_after=round(float(softmax(after)[target]), 6),
             minimal=reverted.minimal if reverted else None,
         )
 
