@@ -3,11 +3,11 @@
 White space around a text is not part of it. One file is one split, called ``all``.
 """
 
-import dataclasses
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class Table:
 class _Source:
     name: str
     splits: Mapping[str, Callable[[], Rows]]
-    files: Mapping[str, Path]
+    files: Mapping[str, Path] = field(default_factory=dict)
     task: Task | None = None
 
 
@@ -136,18 +136,18 @@ def eval_splits(data: str) -> tuple[str, ...]:
 
 
 def local_path(data: str) -> Path | None:
-    """The path of a data source that is a file or a folder, else None. A task's name is never a path: ``./sst2`` is."""
+    """The absolute path of a source that is a file or a folder, else None: ``sst2`` is a task, ``./sst2`` a path."""
     path = Path(data).expanduser()
-    return path if data and data not in TASKS and path.exists() else None
+    return path.resolve() if data and data not in TASKS and path.exists() else None
 
 
 def _find(data: str, hub: Hub) -> _Source:
-    path = local_path(data)
-    if path is not None:
+    absolute = local_path(data)
+    if absolute is not None:
+        path = Path(data).expanduser()
         files = _split_files(path) if path.is_dir() else {ONE_FILE: path}
         openers = {split: partial(open_table, file) for split, file in files.items()}
-        # "." has no name until it is resolved.
-        return _Source(path.resolve().name if path.is_dir() else path.stem, openers, files)
+        return _Source(absolute.name if absolute.is_dir() else absolute.stem, openers, files)
     if data not in TASKS and _looks_like_a_path(data):
         raise CodError(f"{data} does not exist", "check the path; a data set on the Hub is written org/name")
     if data not in TASKS and _HUB_ID.fullmatch(data):
@@ -163,7 +163,7 @@ def _looks_like_a_path(data: str) -> bool:
 
 def _on_hub(data: str, splits: Mapping[str, Any], task: Task | None = None) -> _Source:
     openers = {name: partial(_hub_rows, split, f"{data}, split {name}") for name, split in splits.items()}
-    return _Source(data, openers, {}, task)
+    return _Source(data, openers, task=task)
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
@@ -191,11 +191,12 @@ def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
-        splits: Mapping[str, Any] = datasets.load_dataset(hub_id, config, revision=revision)
+        with _no_waiting_for_the_hub(datasets.config):
+            splits: Mapping[str, Any] = datasets.load_dataset(hub_id, config, revision=revision)
     except ConnectionError:
         raise CodError(
             f"{hub_id} is neither a path here nor in the cache, and the Hugging Face Hub cannot be reached",
-            "go online (HF_HUB_OFFLINE unset), or give --data a local file or folder",
+            "check the path, or the network and HF_HUB_OFFLINE; a local file or folder needs neither",
         ) from None
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise CodError(
@@ -203,6 +204,23 @@ def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[
             "name it org/name or org/name:config, or download it and give --data the file",
         ) from None
     return splits
+
+
+@contextlib.contextmanager
+def _no_waiting_for_the_hub(config: Any) -> Iterator[None]:
+    """Use the cache alone where the Hub does not answer: the library's five retries take 25 s. Count no downloads."""
+    from huggingface_hub import constants, get_session
+
+    before = config.HF_HUB_OFFLINE, config.HF_UPDATE_DOWNLOAD_COUNTS
+    config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # the HTTP library, and so its errors, differ between versions
+        config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, config.HF_UPDATE_DOWNLOAD_COUNTS = before
 
 
 def _hub_rows(split: Any, where: str) -> Rows:
@@ -242,7 +260,7 @@ class _Selection:
     def usable(self, rows: Rows, prefix: str) -> tuple[list[Row], Dropped]:
         kept: list[Row] = []
         seen: set[str] = set()
-        why = {field.name: 0 for field in dataclasses.fields(Dropped)}
+        why = {kind.name: 0 for kind in fields(Dropped)}
         for count, (number, row) in enumerate(rows.read(self._columns()), start=1):
             where = f"{rows.where}, {rows.unit} {number}"
             text = read_text(row, self.texts, where)

@@ -1,0 +1,148 @@
+"""``cod sample``: draws k class-balanced shots from a data source."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cod_cli.artifacts import Run, file_sha
+from cod_cli.data import Row, Table, load_table, local_path
+from cod_cli.errors import CodError, UsageError
+from cod_cli.records import Shot
+from cod_cli.report import Ui
+from cod_cli.settings import SampleSettings
+from cod_cli.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """The shots of a run: by class in class order, and the manifest's counts. ``fresh``: drawn just now."""
+
+    path: Path
+    source: str
+    labels: tuple[str, ...]
+    per_label: Mapping[str, int]
+    counts: Mapping[str, int]
+    fresh: bool
+
+    @property
+    def shots(self) -> int:
+        """How many there are."""
+        return sum(self.per_label.values())
+
+
+def sample(run: Run, settings: SampleSettings, ui: Ui) -> SampleResult:
+    """Write ``1-shots.jsonl``; where it is already there with the same settings, change nothing.
+
+    Raises:
+        UsageError: fewer shots than classes, or a data source that cannot be one.
+        CodError: too few rows of a class, other settings than the run was begun with, or broken data.
+    """
+    if settings.data in TASKS and Path(settings.data).exists():
+        ui.note(f"{settings.data} is the built-in task; the path of that name is written ./{settings.data}")
+    wanted = _recorded(settings)
+    old = None if settings.force else run.shots.check(wanted)
+    if old is not None and old.complete and run.shots.path.exists():
+        _say_that_it_is_there(run, wanted["data"], old.inputs, ui)
+        return _result(run, old.labels, old.counts, fresh=False)
+    table = load_table(
+        settings.data,
+        split=settings.split,
+        text_columns=settings.text_column,
+        label_column=settings.label_column,
+        label_names=settings.label_names,
+    )
+    rows = table.rows if settings.k is None else draw(table.rows, table.labels, settings.k, settings.seed)
+    shots = [Shot(id=row.id, text=row.text, label=str(row.label)) for row in rows]
+    if table.dropped.total:
+        ui.note(_what_was_dropped(table))
+    if settings.force:
+        run.archive(run.shots.path, run.shots.meta)
+    inputs = [table.file] if table.file else []
+    manifest = run.shots.begin(wanted, labels=list(table.labels), seed=settings.seed, inputs=inputs)
+    counts = _counts(table, shots)
+    run.shots.finish(manifest, shots, counts=counts)
+    return _result(run, table.labels, counts, fresh=True)
+
+
+def draw(rows: Sequence[Row], labels: Sequence[str], k: int, seed: int) -> list[Row]:
+    """Draw k rows, the classes in turn, so that their counts differ by at most one.
+
+    The rows for a smaller k are a prefix of those for a larger one. A class's draw depends on its own rows and the
+    seed alone.
+
+    Raises:
+        UsageError: k is below the number of classes.
+        CodError: a class has too few rows.
+    """
+    if k < len(labels):
+        raise UsageError(
+            f"-k {k} is below the number of classes ({len(labels)}: {', '.join(labels)})", f"use -k {len(labels)}"
+        )
+    order = _shuffled(labels, f"{seed}")
+    piles = {label: _shuffled([row for row in rows if row.label == label], f"{seed} {label}") for label in order}
+    most = min(len(piles[label]) * len(order) + place for place, label in enumerate(order))
+    if k > most:
+        there = ", ".join(f"{label} {len(piles[label]):,}" for label in labels)
+        way_out = f"-k {most} is the most that is balanced; " if most >= len(labels) else ""
+        raise CodError(f"too few rows of a class for -k {k}: {there}", f"{way_out}-k all takes every row as it is")
+    return [piles[order[i % len(order)]][i // len(order)] for i in range(k)]
+
+
+def _shuffled(items: Sequence[Any], seed: str) -> list[Any]:
+    # Only random() itself is promised to stay the same between versions of Python: not shuffle(), not sample().
+    rng = random.Random(seed)
+    keys = [rng.random() for _ in items]
+    return [items[position] for position in sorted(range(len(items)), key=keys.__getitem__)]
+
+
+def _recorded(settings: SampleSettings) -> dict[str, Any]:
+    """The settings for the manifest; from them `cod eval` reads the source again, wherever it is started."""
+    path = local_path(settings.data)
+    return settings.results() | ({"data": str(path)} if path else {})
+
+
+def _counts(table: Table, shots: Sequence[Shot]) -> dict[str, int]:
+    per_label = Counter(shot.label for shot in shots)
+    return {
+        "rows": len(table.rows) + table.dropped.total,
+        **asdict(table.dropped),
+        "usable": len(table.rows),
+        "shots": len(shots),
+        **{f"shots_{label}": per_label[label] for label in table.labels},
+    }
+
+
+def _what_was_dropped(table: Table) -> str:
+    kinds = {
+        "empty": "without a text",
+        "duplicate": "with a text that stands there before",
+        "unlabelled": "without a label",
+        "filtered": "not part of the task",
+    }
+    parts = [f"{n:,} {kinds[kind]}" for kind, n in asdict(table.dropped).items() if n]
+    rows = len(table.rows) + table.dropped.total
+    return f"Dropped {table.dropped.total:,} of {rows:,} rows of {table.source}/{table.split}: {', '.join(parts)}"
+
+
+def _say_that_it_is_there(run: Run, data: str, inputs: Mapping[str, str], ui: Ui) -> None:
+    ui.note(f"{run.shots.path} is already there with these settings; --force draws it anew")
+    for name, sha in inputs.items():
+        file = Path(data) / name if Path(data).is_dir() else Path(data)
+        if file.exists() and file_sha(file) != sha:
+            ui.warn(f"{file} has changed since the shots were drawn from it")
+
+
+def _result(run: Run, labels: Sequence[str], counts: Mapping[str, int], *, fresh: bool) -> SampleResult:
+    shots = run.shots.read()
+    found = Counter(shot.label for shot in shots)
+    return SampleResult(
+        path=run.shots.path,
+        source=shots[0].id.rpartition("/")[0] if shots else "",
+        labels=tuple(labels),
+        per_label={label: found[label] for label in labels},
+        counts=dict(counts),
+        fresh=fresh,
+    )
