@@ -67,7 +67,7 @@ class Cache(Generic[V]):
         query = "INSERT OR REPLACE INTO entries VALUES (?, ?)"
         self._try(lambda db: db.executemany(query, list(entries.items())), None)
 
-    def __len__(self) -> int:
+    def count(self) -> int:
         """The number of entries."""
         return self._try(lambda db: int(db.execute("SELECT count(*) FROM entries").fetchone()[0]), 0)
 

@@ -86,14 +86,15 @@ class WhiteBoxTeacher:
         self.max_length = longest(classifier, max_length)
         self.batch_size = batch_size
         self.scored = 0
-        self._cache = cache or Cache(None)
+        self._cache = Cache(None) if cache is None else cache
         self._known: dict[str, bytes] = {}
 
     def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
         """Raw logits [n, C] in float32, columns in the run's label order."""
         keys = [f"{self.fingerprint}:{self.max_length}:{text_sha(text)}" for text in texts]
         unknown = [key for key in keys if key not in self._known]
-        self._known.update(self._cache.get_many(unknown))
+        kept = self._cache.get_many(unknown)
+        self._known.update((key, row) for key, row in kept.items() if len(row) == 4 * len(self.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if progress is not None and len(missing) < len(texts):
             progress(sum(key not in missing for key in keys))
@@ -101,6 +102,11 @@ class WhiteBoxTeacher:
         rows = [np.frombuffer(self._known[key], dtype="<f4") for key in keys]
         own = np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
         return own[:, self.order]
+
+    @property
+    def cache_problem(self) -> str | None:
+        """Why nothing could be kept, None where all is well."""
+        return self._cache.problem
 
     def _score(self, missing: Mapping[str, str], progress: Progress | None) -> None:
         if not missing:
