@@ -61,11 +61,12 @@ class Run:
         """The replies of `cod counterfact`, a line torn by a kill left out."""
         return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
 
-    def rivals(self) -> list["Artifact[Counterfactual]"]:
-        """The rivals' files ``2-KIND.jsonl``, sorted by name; a file is a rival's if it has a manifest."""
-        stems = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
-        own = self.counterfactuals.path.stem
-        return [Artifact(self, stem, Counterfactual, f"cod counterfact {self.folder}") for stem in stems if stem != own]
+    def rival_rows(self) -> list[Counterfactual]:
+        """The rows of every rival's file ``2-KIND.jsonl``; it is a rival's if it has a manifest."""
+        metas = sorted(self.folder.glob("2-*.meta.json"))
+        paths = [path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in metas]
+        rivals = [path for path in paths if path.exists() and path != self.counterfactuals.path]
+        return [row for path in rivals for row in read_records(path, Counterfactual)]
 
     def archive(self, *paths: Path) -> None:
         """Move files out of the way, never delete them: into ``archive/<time>/``."""
