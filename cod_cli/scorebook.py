@@ -1,0 +1,60 @@
+"""The scores of a run on one split, and what each was made from: nobody is scored twice, nothing stale stays."""
+
+from collections.abc import Collection, Sequence
+
+from cod_cli.arms import TEACHER, base_name
+from cod_cli.artifacts import Run
+from cod_cli.heldout import HeldOut
+from cod_cli.records import Score
+
+
+class ScoreBook:
+    """``5-scores.jsonl``, opened at one split.
+
+    Its manifest holds under ``inputs``, by ``task/split/student``, the digest of what that score was made from.
+    """
+
+    def __init__(self, run: Run, rows: HeldOut, labels: Sequence[str]) -> None:
+        self.rows = rows
+        self.labels = labels
+        self._file = run.scores
+        manifest = run.scores.manifest()
+        self._digests = manifest.inputs if manifest else {}
+        self._scores = {_place(score): score for score in run.scores.peek()}
+
+    def holds(self, name: str, digest: str) -> bool:
+        """Whether a score is there that was made from the same things."""
+        return self._key(name) in self._scores and self._digests.get("/".join(self._key(name))) == digest
+
+    def put(self, score: Score, digest: str) -> None:
+        """Replace a score and save."""
+        self._scores[self._key(score.student)] = score
+        self._digests = {**self._digests, "/".join(self._key(score.student)): digest}
+        self._save(complete=False)
+
+    def close(self) -> None:
+        """Mark the file as complete."""
+        self._save(complete=True)
+
+    def of(self, names: Collection[str]) -> tuple[Score, ...]:
+        """The scores of those students and of the teacher on this split, the teacher's first."""
+        return tuple(
+            s for s in self._in_order() if s.student in (TEACHER, *names) and self._key(s.student) == _place(s)
+        )
+
+    def _key(self, name: str) -> tuple[str, str, str]:
+        return self.rows.task, self.rows.split, name
+
+    def _in_order(self) -> list[Score]:
+        scores = self._scores.values()
+        return sorted(
+            scores, key=lambda s: (s.task, s.split, s.student != TEACHER, base_name(s), s.seed or 0, s.student)
+        )
+
+    def _save(self, *, complete: bool) -> None:
+        manifest = self._file.manifest() or self._file.begin({}, labels=list(self.labels))
+        self._file.finish(manifest.replace(inputs=self._digests), self._in_order(), complete=complete)
+
+
+def _place(score: Score) -> tuple[str, str, str]:
+    return score.task, score.split, score.student
