@@ -1,7 +1,8 @@
 """Scores of a classifier and of how well it follows its teacher: numbers in, numbers out.
 
 Classes are indices in label order: ``truth`` and ``decided`` are ``(n,)``, ``probs`` and ``logits`` ``(n, classes)``.
-All arithmetic is float64; an empty split is a `ValueError`, since no score describes it.
+All arithmetic is float64; an empty split is a `ValueError`, since no score describes it. scikit-learn takes two seconds
+to import, so it is imported where it is used: `cod show` needs no more than a softmax.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from sklearn import metrics as sk
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 ECE_BINS = 15
+# A flip by less than this is a tie that another machine or batch may break the other way.
+FLIP_MARGIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -53,20 +55,39 @@ def decisions(logits: npt.ArrayLike) -> Indices:
     return np.asarray(_rows(logits).argmax(axis=-1), dtype=np.int64)
 
 
+def flips(before: npt.ArrayLike, after: npt.ArrayLike, target: int, margin: float = FLIP_MARGIN) -> bool:
+    """Whether an edit flips the teacher to the class ``target``.
+
+    Args:
+        before: the teacher's logits [C] of the original, on which it must not choose the target.
+        after: its logits [C] of the edited text, on which it must.
+        target: index of the class.
+        margin: how far P(target) must then be above every other class's probability.
+    """
+    if int(np.argmax(before)) == target:
+        return False
+    probs = softmax(after)
+    return bool(probs[target] - np.delete(probs, target).max() >= margin)
+
+
 def accuracy(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
     """Share of rows decided right, in [0, 1]."""
-    return float(sk.accuracy_score(_indices(truth), _indices(decided)))
+    return float((_indices(truth) == _indices(decided)).mean())
 
 
 def macro_f1(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> float:
     """Mean F1 over all ``classes``; one that is neither true nor decided anywhere counts as 0."""
+    from sklearn.metrics import f1_score
+
     truth, decided = _indices(truth), _indices(decided)
-    return float(sk.f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
+    return float(f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
 
 
 def mcc(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
     """Matthews' correlation in [-1, 1]; 0 where truth or decisions know one class only."""
-    return float(sk.matthews_corrcoef(_indices(truth), _indices(decided)))
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(_indices(truth), _indices(decided)))
 
 
 def agreement(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:

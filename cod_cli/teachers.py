@@ -12,15 +12,12 @@ from cod_cli.cache import Cache, default_path
 from cod_cli.checkpoints import fingerprint
 from cod_cli.columns import parse_names
 from cod_cli.errors import CodError, UsageError
-from cod_cli.metrics import softmax
+from cod_cli.metrics import flips as flips
 from cod_cli.models import Classifier, Progress, load_classifier, logits_of, longest
 from cod_cli.records import text_sha
 from cod_cli.settings import TeacherOptions
 
 Logits = npt.NDArray[np.float32]
-
-# A flip by less than this is a tie that another machine or batch may break the other way.
-MARGIN = 0.01
 
 
 class Teacher(Protocol):
@@ -205,18 +202,3 @@ def _guess(left: Sequence[str], right: Sequence[str]) -> list[str]:
         free.remove(found)
         guesses.append(found)
     return guesses
-
-
-def flips(before: npt.ArrayLike, after: npt.ArrayLike, target: int, margin: float = MARGIN) -> bool:
-    """Whether an edit flips the teacher to the class ``target``.
-
-    Args:
-        before: the teacher's logits [C] of the original, on which it must not choose the target.
-        after: its logits [C] of the edited text, on which it must.
-        target: index of the class.
-        margin: how far P(target) must then be above every other class's probability.
-    """
-    if int(np.argmax(before)) == target:
-        return False
-    probs = softmax(after)
-    return bool(probs[target] - np.delete(probs, target).max() >= margin)
