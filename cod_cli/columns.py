@@ -147,7 +147,7 @@ def find_labels(rows: Rows, asked: str | None, names: str | None, task: Task | N
     column = existing(rows, asked or (task.label_column if task else LABEL_COLUMN), "--label-column", texts)
     classes = (rows.class_names or {}).get(column)
     given: Mapping[str, str] | None = None
-    if names:
+    if names is not None:
         given = parse_names("--label-names", names)
     elif task:
         given = {str(raw): name for raw, name in task.raw_labels.items()}

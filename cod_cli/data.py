@@ -198,9 +198,9 @@ def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[
             f"{hub_id} is neither a path here nor in the cache, and the Hugging Face Hub cannot be reached",
             "check the path, or the network and HF_HUB_OFFLINE; a local file or folder needs neither",
         ) from None
-    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # what can go wrong there has no common type, and it is not ours
         raise CodError(
-            f"{hub_id} cannot be read: {' '.join(str(error).split())}",
+            f"{hub_id} cannot be read: {' '.join(str(error).split()) or type(error).__name__}",
             "name it org/name or org/name:config, or download it and give --data the file",
         ) from None
     return splits
