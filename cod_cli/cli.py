@@ -132,9 +132,10 @@ def show(
 
     Examples: cod show runs/a --limit 5; cod show runs/a --summary; cod show --prompt sentiment
     """
+    from cod_cli.artifacts import Run
     from cod_cli.stages.show import show
 
-    _present(ui, show(run, settings, ui))
+    _present(ui, show(Run(run) if run else None, settings, ui))
 
 
 @command(app, settings.PredictSettings)

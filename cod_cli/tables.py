@@ -16,7 +16,7 @@ from rich.text import Text
 from cod_cli import edits
 from cod_cli.arms import TEACHER, Arm, arms, base_name
 from cod_cli.quality import QualityReport
-from cod_cli.records import Attempt, Counterfactual, Score
+from cod_cli.records import Attempt, Counterfactual, Score, Student
 from cod_cli.report import printable
 
 MISSING = "-"
@@ -78,6 +78,18 @@ def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
     stds = [_number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
     table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
     table.add_row("± std", "", "", "", *stds, "", style="dim")
+
+
+def students(rows: Sequence[Student]) -> Table:
+    """What each student was trained on, and how long it took."""
+    table = _table("Students")
+    table.add_column("name", overflow="fold")
+    for heading in ("k", "rows\n(real)", "steps", "seed", "parameters", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        counted = (f"{row.rows} ({row.shots})", str(row.steps), str(row.seed), f"{row.parameters:,}")
+        table.add_row(printable(row.name), str(row.k), *counted, _number(row.seconds, digits=1))
+    return table
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,196 @@
+"""`cod show`: the pairs of a run, what was rejected and why, how good the CFEs are, what a prompt sends."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cod_cli.artifacts import Run
+from cod_cli.errors import CodError, UsageError
+from cod_cli.metrics import flips, softmax
+from cod_cli.quality import QualityReport, Work, report, with_sources
+from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.report import Ui
+from cod_cli.settings import ShowSettings
+from cod_cli.templates import Message, find_prompt, messages, render_messages, render_template
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """CFEs, each with the text that it was made from; ``total`` counts those that are not shown, too."""
+
+    total: int
+    pairs: tuple[tuple[Counterfactual, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: the records with their source's text."""
+        rows = [{**cfe.model_dump(), "source_text": source} for cfe, source in self.pairs]
+        return {"total": self.total, "pairs": rows}
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Attempts that led to no CFE; ``counts`` are over all attempts by status, ``sources`` the shots' texts by id."""
+
+    counts: dict[str, int]
+    total: int
+    attempts: tuple[Attempt, ...]
+    sources: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {"counts": self.counts, "total": self.total, "attempts": [row.model_dump() for row in self.attempts]}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How good the CFEs are and what they took."""
+
+    quality: QualityReport
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return asdict(self.quality)
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """A prompt as it stands in its file or, for a run, the messages that are sent for its first shot."""
+
+    prompt: str
+    text: str
+    shot_id: str | None = None
+    target: str | None = None
+    messages: tuple[Message, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return asdict(self)
+
+
+def show(run: Run | None, settings: ShowSettings, ui: Ui) -> Pairs | Rejected | Summary | PromptText:
+    """Show one thing about a run; without a run, a prompt.
+
+    Raises:
+        UsageError: neither a run nor a prompt.
+        CodError: the run has no CFEs yet, or none with the id that is asked for.
+    """
+    if settings.prompt:
+        return _prompt(run, settings.prompt, ui)
+    if run is None:
+        raise UsageError(
+            "there is nothing to show", "name a run: `cod show RUN`, or a prompt: `cod show --prompt NAME`"
+        )
+    if not run.counterfactuals.path.exists():
+        run.counterfactuals.require()
+    _remark(run, ui)
+    shots = run.shots.read()
+    cfes = run.counterfactuals.peek()
+    labelled = run.soft_labels.manifest()
+    if labelled is not None and labelled.complete:
+        cfes = with_teacher(cfes, shots, run.soft_labels.read(), labelled.labels)
+    if settings.summary:
+        return Summary(_quality(run, shots, cfes))
+    if settings.rejected:
+        return _rejected(run, shots, settings, ui)
+    return _pairs(shots, cfes, settings, ui)
+
+
+def with_teacher(
+    cfes: Sequence[Counterfactual], shots: Sequence[Shot], softs: Sequence[SoftLabel], labels: Sequence[str]
+) -> list[Counterfactual]:
+    """The CFEs with the flip and the probabilities that follow from file 3, as in `cod distill`.
+
+    So they are known also where `cod counterfact` had no teacher, or where somebody edited a row since. What file 3
+    does not hold stays as it is.
+
+    Args:
+        cfes: the rows of file 2.
+        shots: the rows of file 1.
+        softs: the rows of file 3.
+        labels: the classes in the order of their logits.
+    """
+    known = {(soft.id, soft.text_sha): soft.logits for soft in softs}
+    before = {row.id: known.get((row.id, text_sha(row.text))) for row in shots}
+    return [
+        _judged(cfe, before.get(cfe.shot_id or ""), known.get((cfe.id, text_sha(cfe.text))), labels) for cfe in cfes
+    ]
+
+
+def _judged(
+    cfe: Counterfactual, before: Sequence[float] | None, after: Sequence[float] | None, labels: Sequence[str]
+) -> Counterfactual:
+    if before is None or after is None or cfe.label not in labels:
+        return cfe
+    target = labels.index(cfe.label)
+    return cfe.replace(
+        flipped=flips(before, after, target),
+        p_before=round(float(softmax(before)[target]), 6),
+        p_after=round(float(softmax(after)[target]), 6),
+    )
+
+
+def _remark(run: Run, ui: Ui) -> None:
+    manifest = run.counterfactuals.manifest()
+    if manifest is not None and not manifest.complete:
+        ui.note(f"{run.counterfactuals.path} is not complete yet")
+    if run.counterfactuals.edited():
+        ui.note(f"{run.counterfactuals.path} was changed by hand since it was written")
+
+
+def _quality(run: Run, shots: Sequence[Shot], cfes: Sequence[Counterfactual]) -> QualityReport:
+    manifest = run.counterfactuals.manifest()
+    return report(Work(shots, cfes, run.read_attempts(), run.read_replies(), manifest.cost if manifest else None))
+
+
+def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -> Rejected:
+    attempts = run.read_attempts()
+    rejected = [row for row in attempts if row.status != "accepted"]
+    if settings.only:
+        rejected = [row for row in rejected if settings.only in (row.shot_id, f"{row.shot_id}~{row.target}")]
+    _say_what_is_left(len(rejected), settings.limit, ui)
+    return Rejected(
+        counts=dict(Counter(row.status for row in attempts).most_common()),
+        total=len(rejected),
+        attempts=tuple(rejected[: settings.limit]),
+        sources={shot.id: shot.text for shot in shots},
+    )
+
+
+def _pairs(shots: Sequence[Shot], cfes: Sequence[Counterfactual], settings: ShowSettings, ui: Ui) -> Pairs:
+    pairs = with_sources(shots, cfes)
+    if len(pairs) < len(cfes):
+        ui.note(f"{len(cfes) - len(pairs)} CFEs are not shown: their shots are gone")
+    if settings.only:
+        pairs = [(cfe, source) for cfe, source in pairs if settings.only in (cfe.shot_id, cfe.id)]
+        if not pairs:
+            hint = f"give the id of a shot or of a CFE, such as {shots[0].id}" if shots else None
+            raise CodError(f"there is no CFE with the id {settings.only!r}", hint)
+    _say_what_is_left(len(pairs), settings.limit, ui)
+    return Pairs(len(pairs), tuple(pairs[: settings.limit]))
+
+
+def _say_what_is_left(total: int, limit: int, ui: Ui) -> None:
+    if total > limit:
+        ui.note(f"Showing {limit} of {total}; all: --limit {total}")
+
+
+def _prompt(run: Run | None, name: str, ui: Ui) -> PromptText:
+    prompt = find_prompt(name)
+    if run is None:
+        return PromptText(str(prompt), render_template(prompt))
+    labels, shots = run.shots.require().labels, run.shots.read()
+    if not shots:
+        raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
+    shot = shots[0]
+    target = _first_target(run, shot, labels)
+    if len(labels) > 2:
+        ui.note(f"For the target {target}; with `--target nearest` the teacher chooses it")
+    chat = messages(prompt, shot, target, labels)
+    return PromptText(str(prompt), render_messages(chat), shot.id, target, tuple(chat))
+
+
+def _first_target(run: Run, shot: Shot, labels: Sequence[str]) -> str:
+    """The class that the shot was edited into, else the first other one."""
+    tried = (row.target for row in run.read_attempts() if row.shot_id == shot.id and row.status != "teacher-wrong")
+    return next(tried, next(label for label in labels if label != shot.label))
