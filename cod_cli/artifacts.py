@@ -102,7 +102,9 @@ class Artifact(Generic[R]):
         try:
             return Manifest.model_validate_json(self.meta.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:
-            raise CodError(f"{self.meta} is damaged: {_first_problem(error)}", f"run `{self.command} --force`") from None
+            raise CodError(
+                f"{self.meta} is damaged: {_first_problem(error)}", f"run `{self.command} --force`"
+            ) from None
 
     def require(self) -> Manifest:
         """The manifest of a finished file; an error names the command that makes or finishes it."""
@@ -200,7 +202,9 @@ def _refuse_other_settings(
     artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
 ) -> None:
     names = sorted(old.settings.keys() | settings.keys())
-    changed = [f"{n}: {old.settings.get(n)} → {settings.get(n)}" for n in names if old.settings.get(n) != settings.get(n)]
+    changed = [
+        f"{n}: {old.settings.get(n)} → {settings.get(n)}" for n in names if old.settings.get(n) != settings.get(n)
+    ]
     if not changed and old.teacher != teacher:
         changed = ["the teacher's weights have changed"]
     if changed:

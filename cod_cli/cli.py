@@ -36,13 +36,13 @@ def cod(
     """Distil a text classifier into a small one from a few labelled examples and their counterfactuals."""
 
 
-def _present(ui: Ui, result: Any) -> None:
-    from cod_cli.present import document, summary
+def _present(ui: Ui, name: str, result: Any) -> None:
+    from cod_cli import present
 
     if ui.as_json:
-        ui.json(document(result))
+        ui.json(present.document(result))
     else:
-        ui.show(summary(result))
+        ui.show(getattr(present, name)(result))
 
 
 @command(app, settings.SampleSettings)
@@ -54,7 +54,7 @@ def sample(run: RunFolder, settings: settings.SampleSettings, ui: Ui) -> None:
     from cod_cli.artifacts import Run
     from cod_cli.stages.sample import sample
 
-    _present(ui, sample(Run(run), settings, ui))
+    _present(ui, "sample", sample(Run(run), settings, ui))
 
 
 @command(app, settings.CounterfactSettings)
@@ -68,7 +68,7 @@ def counterfact(run: RunFolder, settings: settings.CounterfactSettings, ui: Ui) 
     from cod_cli.artifacts import Run
     from cod_cli.stages.counterfact import counterfact
 
-    _present(ui, counterfact(Run(run), settings, ui))
+    _present(ui, "counterfact", counterfact(Run(run), settings, ui))
 
 
 @command(app, settings.LabelSettings)
@@ -80,7 +80,7 @@ def label(run: RunFolder, settings: settings.LabelSettings, ui: Ui) -> None:
     from cod_cli.artifacts import Run
     from cod_cli.stages.label import label
 
-    _present(ui, label(Run(run), settings, ui))
+    _present(ui, "label", label(Run(run), settings, ui))
 
 
 @command(app, settings.DistillSettings)
@@ -92,7 +92,7 @@ def distill(run: RunFolder, settings: settings.DistillSettings, ui: Ui) -> None:
     from cod_cli.artifacts import Run
     from cod_cli.stages.distill import distill
 
-    _present(ui, distill(Run(run), settings, ui))
+    _present(ui, "distill", distill(Run(run), settings, ui))
 
 
 @command(app, settings.EvalSettings, name="eval")
@@ -104,7 +104,7 @@ def eval_(run: RunFolder, settings: settings.EvalSettings, ui: Ui) -> None:
     from cod_cli.artifacts import Run
     from cod_cli.stages.eval import evaluate
 
-    _present(ui, evaluate(Run(run), settings, ui))
+    _present(ui, "eval_", evaluate(Run(run), settings, ui))
 
 
 @command(app, settings.TeachSettings)
@@ -119,7 +119,7 @@ def teach(
     """
     from cod_cli.stages.teach import teach
 
-    _present(ui, teach(out, settings, ui))
+    _present(ui, "teach", teach(out, settings, ui))
 
 
 @command(app, settings.ShowSettings)
@@ -133,9 +133,10 @@ def show(
     Examples: cod show runs/a --limit 5; cod show runs/a --summary; cod show --prompt sentiment
     """
     from cod_cli.artifacts import Run
+    from cod_cli.artifacts import Run
     from cod_cli.stages.show import show
 
-    _present(ui, show(Run(run) if run else None, settings, ui))
+    _present(ui, "show", show(Run(run) if run else None, settings, ui))
 
 
 @command(app, settings.PredictSettings)
@@ -167,7 +168,7 @@ def demo(
     """
     from cod_cli.stages.demo import demo
 
-    _present(ui, demo(folder, settings, ui))
+    _present(ui, "demo", demo(folder, settings, ui))
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """What each command prints: one function a command, named like it, from its result to something rich can show."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,11 +13,125 @@ from cod_cli import tables
 from cod_cli.artifacts import Run
 from cod_cli.records import Record
 from cod_cli.report import printable
-from cod_cli.stages.counterfact import CounterfactResult
-from cod_cli.stages.demo import DemoResult
-from cod_cli.stages.distill import DistillResult
-from cod_cli.stages.eval import EvalResult
-from cod_cli.stages.label import LabelResult
-from cod_cli.stages.sample import SampleResult
-from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
-from cod_cli.stages.teach import TeachResult
+
+if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
+    from cod_cli.stages.counterfact import CounterfactResult
+    from cod_cli.stages.demo import DemoResult
+    from cod_cli.stages.distill import DistillResult
+    from cod_cli.stages.eval import EvalResult
+    from cod_cli.stages.label import LabelResult
+    from cod_cli.stages.sample import SampleResult
+    from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
+    from cod_cli.stages.teach import TeachResult
+
+# Pairs shown at the end of `counterfact` and `demo`.
+EXAMPLES = 5
+
+
+def document(result: Any) -> Any:
+    """The result as `--json` prints it."""
+    if hasattr(result, "as_json"):
+        return result.as_json()
+    if isinstance(result, Record):
+        return result.model_dump(by_alias=True)
+    if isinstance(result, Run | Path):
+        return str(result.folder if isinstance(result, Run) else result)
+    if is_dataclass(result):
+        return {field.name: document(getattr(result, field.name)) for field in fields(result)}
+    if isinstance(result, dict):
+        return {key: document(value) for key, value in result.items()}
+    return [document(item) for item in result] if isinstance(result, list | tuple) else result
+
+
+def sample(result: SampleResult) -> RenderableType:
+    """How many shots of each class."""
+    per_class = ", ".join(f"{number} {name}" for name, number in result.per_label.items())
+    return _next(
+        f"{result.shots} shots ({per_class}) in {result.path}", f"cod counterfact {result.path.parent} --teacher T"
+    )
+
+
+def counterfact(result: CounterfactResult) -> RenderableType:
+    """How the cases stand, the quality of what was accepted, and what comes next."""
+    counts = result.counts
+    line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.run.counterfactuals.path}"
+    parts = {
+        "not flipped": counts["not_flipped"],
+        "teacher wrong on the shot": counts["teacher_wrong"],
+        "without an answer": counts["unanswered"],
+        "not asked for": counts["not_asked"],
+    }
+    line += "".join(f", {number} {name}" for name, number in parts.items() if number)
+    return Group(
+        tables.quality(result.quality),
+        _next(line, f"cod show {result.run.folder}; cod label {result.run.folder} --teacher T"),
+    )
+
+
+def label(result: LabelResult) -> RenderableType:
+    """How many rows are labelled and how often the teacher agrees with the shots' labels."""
+    counts = result.counts
+    line = (
+        f"{counts['shots']} shots and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
+        f"({counts['new']} new) in {result.run.soft_labels.path}; "
+        f"it decides {result.accuracy:.1%} of the shots as they are labelled"
+    )
+    return _next(line, f"cod distill {result.run.folder} --student S")
+
+
+def distill(result: DistillResult) -> RenderableType:
+    """The students, and what each was trained on."""
+    lines = [
+        f"{result.folder / student.name}: {student.rows} rows ({student.shots} real), {student.steps} steps, "
+        f"{student.parameters / 1e6:.1f}M parameters, {student.seconds:.1f} s on {student.device}"
+        for student in result.students
+    ]
+    return _next("\n".join(lines), f"cod eval {result.folder.parent}")
+
+
+def eval_(result: EvalResult) -> RenderableType:
+    """The teacher and every student."""
+    return tables.scores(result.scores, result.cut)
+
+
+def teach(result: TeachResult) -> RenderableType:
+    """Where the teacher is and how good."""
+    scored = "" if result.accuracy is None else f", {result.accuracy:.1%} right on {result.split}"
+    return _next(
+        f"{result.folder}: {result.rows} rows, {result.steps} steps, {result.seconds:.0f} s{scored}",
+        f"cod counterfact RUN --teacher {result.folder}",
+    )
+
+
+def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
+    """Whichever of them was asked for."""
+    kind = type(result).__name__
+    views: dict[str, Any] = {
+        "Pairs": lambda found: tables.pairs(found.pairs),
+        "Rejected": lambda found: Group(
+            tables.counts("Attempts", found.counts), tables.attempts(found.attempts, found.sources)
+        ),
+        "Summary": lambda found: tables.quality(found.quality),
+        "PromptText": lambda found: printable(found.text),
+    }
+    view: RenderableType = views[kind](result)
+    return view
+
+
+def demo(result: DemoResult) -> RenderableType:
+    """Teacher, plain KD and KD+CoD side by side, some pairs, and where to look next."""
+    return Group(
+        Text("Some of the counterfactuals, each of which flips the teacher:", style="bold"),
+        tables.pairs([(row, shot.text) for shot, row in result.pairs[:EXAMPLES]]),
+        tables.demo(result.teacher, {arm: result.summary(arm) for arm in result.accuracy}, result.k),
+        Text(),
+        _next(
+            f"{result.seconds:.0f} s; everything is in {result.folder}",
+            f"cod show {result.folder}/seed-0; cod eval {result.folder}/seed-0",
+        ),
+    )
+
+
+def _next(line: str, command: str) -> Text:
+    """What was done and the command that one would type next."""
+    return printable(line).append("\nnext: ", style="dim").append(printable(command))

@@ -100,9 +100,9 @@ class DataOptions(Settings):
         option(help="Column that holds the text; repeat it for several.", panel=DATA),
     ] = ()
     label_column: Annotated[str | None, option(help="Column that holds the label.", panel=DATA)] = None
-    label_names: Annotated[
-        str | None, option(help="Names of numeric labels: 0=negative,1=positive.", panel=DATA)
-    ] = None
+    label_names: Annotated[str | None, option(help="Names of numeric labels: 0=negative,1=positive.", panel=DATA)] = (
+        None
+    )
     split: Annotated[str | None, option(help="Split of the data source.", panel=DATA)] = None
 
 
@@ -143,9 +143,9 @@ class TeacherOptions(Settings):
         str | None,
         option(help="Where the names differ: LABEL_0=negative,LABEL_1=positive.", panel=TEACHER),
     ] = None
-    max_length: Annotated[
-        int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)
-    ] = 256
+    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
+        256
+    )
     cache: Annotated[
         bool, option("--cache/--no-cache", help="Keep what was computed or paid for, for other runs.", panel=GENERAL)
     ] = True
@@ -172,27 +172,19 @@ class CounterfactSettings(TeacherOptions):
         str | None,
         option(help="An OpenAI-compatible endpoint; else OPENAI_BASE_URL.", panel=LLM),
     ] = None
-    prompt: Annotated[
-        str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)
-    ] = None
+    prompt: Annotated[str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)] = None
     from_file: Annotated[
         Path | None,
         option("--from", help="Pairs somebody wrote: columns id or source, text, label.", panel=LLM),
     ] = None
-    target: Annotated[
-        str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)
-    ] = "nearest"
-    max_attempts: Annotated[
-        int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)
-    ] = 3
+    target: Annotated[str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)] = "nearest"
+    max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
     max_edit_ratio: Annotated[
         float,
         option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
     ] = 0.5
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
-    max_tokens: Annotated[
-        int, option(help="Longest reply in tokens.", panel=LLM, min=1)
-    ] = 512
+    max_tokens: Annotated[int, option(help="Longest reply in tokens.", panel=LLM, min=1)] = 512
     concurrency: Annotated[int, option(help="Requests under way at once.", panel=LLM, min=1)] = 8
     timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=LLM, min=0.1)] = 60.0
     max_calls: Annotated[int | None, option(help="Stop after so many requests.", panel=LLM, min=0)] = None
@@ -279,9 +271,7 @@ class EvalSettings(DataOptions):
 
     LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {"cache"}
 
-    data: Annotated[
-        str | None, option("--data", help="Score on other data than the shots' source.", panel=DATA)
-    ] = None
+    data: Annotated[str | None, option("--data", help="Score on other data than the shots' source.", panel=DATA)] = None
     cache: Annotated[
         bool, option("--cache/--no-cache", help="Keep the teacher's answers for other runs.", panel=GENERAL)
     ] = True
@@ -296,12 +286,8 @@ class ShowSettings(Settings):
     only: Annotated[
         str | None, option("--id", help="Show the pairs of one shot, or one pair, by its id.", metavar="ID")
     ] = None
-    rejected: Annotated[
-        bool, option("--rejected", help="Show what was not accepted, and why, with counts.")
-    ] = False
-    summary: Annotated[
-        bool, option("--summary", help="Show how good the CFEs are and what they took.")
-    ] = False
+    rejected: Annotated[bool, option("--rejected", help="Show what was not accepted, and why, with counts.")] = False
+    summary: Annotated[bool, option("--summary", help="Show how good the CFEs are and what they took.")] = False
     prompt: Annotated[
         str | None,
         option("--prompt", help="Show what this prompt sends for the first shot; without RUN the prompt itself."),
@@ -323,9 +309,9 @@ class PredictSettings(Settings):
         option(help="Column that holds the text; repeat it for several.", panel=DATA),
     ] = ()
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
-    max_length: Annotated[
-        int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)
-    ] = 256
+    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
+        256
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,9 +319,7 @@ class DemoSettings(Settings):
     """Options of `cod demo`."""
 
     shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", min=4)] = 16
-    seed: Annotated[
-        str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")
-    ] = "0,1,2"
+    seed: Annotated[str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")] = "0,1,2"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -105,9 +105,7 @@ class Verifier:
         return [self._verdict(*row) for row in zip(candidates, texts, before, final, strict=True)]
 
     def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
-        pairs = [
-            Pair(c.shot.text, c.text, self._index(c)) for c, flip in zip(candidates, flipped, strict=True) if flip
-        ]
+        pairs = [Pair(c.shot.text, c.text, self._index(c)) for c, flip in zip(candidates, flipped, strict=True) if flip]
         return minimise(pairs, teacher)
 
     def _verdict(self, candidate: Candidate, reverted: Minimal | None, before: Logits, after: Logits) -> Verdict:

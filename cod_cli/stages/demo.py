@@ -77,14 +77,10 @@ def _one_seed(
 ) -> Sequence[Score]:
     ui.note(f"Seed {seed}: k = {settings.shots} labelled tweets")
     sample(run, SampleSettings(data=str(data), shots=str(settings.shots), seed=seed), ui)
-    counterfact(
-        run, CounterfactSettings(generator="editor", teacher=str(teacher), for_mix="cod", max_length=64), ui
-    )
+    counterfact(run, CounterfactSettings(generator="editor", teacher=str(teacher), for_mix="cod", max_length=64), ui)
     label(run, LabelSettings(teacher=str(teacher), max_length=64), ui)
     for mix in ARMS:
-        distill(
-            run, DistillSettings(student=minilm, student_layers=3, mix=mix, seed=str(seed), max_length=64), ui
-        )
+        distill(run, DistillSettings(student=minilm, student_layers=3, mix=mix, seed=str(seed), max_length=64), ui)
     return evaluate(run, EvalSettings(split="test"), ui).scores
 
 
