@@ -1,0 +1,114 @@
+"""What is asked of an LLM, and what it answers: plain data, independent of any client."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Message = dict[str, str]
+TopLogprobs = tuple[tuple[str, float], ...]
+
+# Finish reasons beside the servers' own (stop, length, content_filter).
+REFUSED = "refusal"
+MALFORMED = "malformed"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One chat completion that is wanted.
+
+    Args:
+        shot_id, target, sample: what it is about, for the journal; ``sample`` counts from 1.
+        messages: the chat, the same whenever this sample is asked for.
+        feedback: added to the last message. It may differ between runs (it quotes a teacher's figures), so
+            it is not part of the journal's key.
+        n: replies wanted.
+        top_logprobs: alternatives wanted for each token; None for no log-probabilities.
+    """
+
+    shot_id: str
+    target: str
+    sample: int
+    messages: tuple[Message, ...]
+    feedback: str | None = None
+    temperature: float = 0.0
+    n: int = 1
+    max_tokens: int = 512
+    seed: int | None = None
+    top_logprobs: int | None = None
+
+    def sent_messages(self) -> list[Message]:
+        """The chat with the feedback behind its last message."""
+        if not self.feedback:
+            return list(self.messages)
+        *before, last = self.messages
+        return [*before, {**last, "content": f"{last['content']}\n\n{self.feedback}"}]
+
+    def key(self, model: str, endpoint: str) -> str:
+        """The journal's key: 32 hex digits over all that changes the answer but the feedback."""
+        return self._key(model, endpoint, self.messages)
+
+    def cache_key(self, model: str, endpoint: str) -> str:
+        """The key by which other runs find the answer: over all that changes it."""
+        return self._key(model, endpoint, self.sent_messages())
+
+    def _key(self, model: str, endpoint: str, messages: Sequence[Message]) -> str:
+        changing = [model, endpoint, list(messages), self.temperature, self.n, self.seed, self.max_tokens, self.sample]
+        if self.top_logprobs is not None:
+            changing.append(self.top_logprobs)
+        return hashlib.sha256(json.dumps(changing, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One reply. ``finish_reason`` is the server's, or ``refusal`` (``text`` says why) or ``malformed``.
+
+    ``logprobs`` holds for each token its most probable alternatives: (token, natural log of p).
+    """
+
+    text: str
+    finish_reason: str | None
+    logprobs: tuple[TopLogprobs, ...] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model came to an end by itself, so that the reply may serve another run."""
+        return self.finish_reason in ("stop", None) and bool(self.text.strip())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: choices, or in ``error`` why there is no answer yet.
+
+    ``usage`` (prompt_tokens, completion_tokens) is None where nothing was paid; ``source`` says where the
+    choices come from.
+    """
+
+    choices: tuple[Choice, ...] = ()
+    model: str = ""
+    usage: Mapping[str, int] | None = None
+    latency_s: float = 0.0
+    error: str | None = None
+    source: Literal["server", "journal", "cache"] = "server"
+
+    def to_cache(self) -> str | None:
+        """The choices as JSON, None where one is cut off or refused and better asked for again."""
+        if not self.choices or not all(choice.whole for choice in self.choices):
+            return None
+        return json.dumps({"model": self.model, "choices": [asdict(choice) for choice in self.choices]})
+
+    @classmethod
+    def from_cache(cls, value: str) -> "Outcome":
+        """The outcome that `to_cache` wrote; it costs nothing."""
+        stored = json.loads(value)
+        choices = tuple(
+            Choice(row["text"], row["finish_reason"], _tuples(row["logprobs"])) for row in stored["choices"]
+        )
+        return cls(choices, model=stored["model"], source="cache")
+
+
+def _tuples(logprobs: list[list[tuple[str, float]]] | None) -> tuple[TopLogprobs, ...] | None:
+    if logprobs is None:
+        return None
+    return tuple(tuple((token, value) for token, value in position) for position in logprobs)

@@ -1,0 +1,171 @@
+"""Paid replies on disk before they are used: an append-only file with group commit."""
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from operator import attrgetter
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from cod_cli.artifacts import read_records, to_line
+from cod_cli.chat import Choice, Outcome, Request
+from cod_cli.errors import CodError
+from cod_cli.records import Record, Reply
+
+R = TypeVar("R", bound=Record)
+
+
+class Journal(Generic[R]):
+    """The replies of one run. Those of earlier runs are found by key; new ones are appended.
+
+    A writer thread appends whatever has gathered while it waited for the disk, with one fsync. The file
+    is locked: a second process on the same run is refused.
+
+    Args:
+        path: the JSONL file; made where it does not exist. A line torn by a kill is cut off.
+        record: its rows; they have a field ``key``.
+        to_rows: the rows of one outcome.
+        to_outcome: the outcome again, from its rows.
+
+    Raises:
+        CodError: a damaged line, or another process is writing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: type[R],
+        to_rows: Callable[[str, Request, Outcome], list[R]],
+        to_outcome: Callable[[Sequence[R]], Outcome],
+    ) -> None:
+        self.path = path
+        self._to_rows, self._to_outcome = to_rows, to_outcome
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._queue: queue.SimpleQueue[tuple[bytes, Future[None]] | None] = queue.SimpleQueue()
+        self._broken: OSError | None = None
+        try:
+            _lock(self._file, path)
+            _cut_torn_line(self._file)
+            self._earlier: dict[str, list[R]] = {}
+            for row in read_records(path, record):
+                self._earlier.setdefault(attrgetter("key")(row), []).append(row)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._writer.start()
+
+    def find(self, key: str) -> Outcome | None:
+        """The outcome that an earlier run has paid for."""
+        rows = self._earlier.get(key)
+        return self._to_outcome(rows) if rows else None
+
+    def append(self, key: str, request: Request, outcome: Outcome) -> "Future[None]":
+        """Write an outcome; the future is done once it is on disk, or holds the `CodError`."""
+        lines = "".join(map(to_line, self._to_rows(key, request, outcome))).encode("utf-8")
+        future: Future[None] = Future()
+        self._queue.put((lines, future))
+        return future
+
+    def close(self) -> None:
+        """Write what is still waiting and let others use the file."""
+        if self._writer.is_alive():
+            self._queue.put(None)
+            self._writer.join()
+            os.close(self._file)
+
+    def _write(self) -> None:
+        last = False
+        while not last:
+            group = [self._queue.get()]
+            with contextlib.suppress(queue.Empty):
+                while group[-1] is not None:
+                    group.append(self._queue.get_nowait())
+            last = group[-1] is None
+            self._commit([entry for entry in group if entry is not None])
+
+    def _commit(self, entries: Sequence[tuple[bytes, "Future[None]"]]) -> None:
+        if entries and self._broken is None:
+            self._append_durably(b"".join(lines for lines, _ in entries))
+        for _, future in entries:
+            if self._broken is None:
+                future.set_result(None)
+            else:
+                future.set_exception(
+                    CodError(
+                        f"{self.path} cannot be written: {self._broken.strerror}",
+                        "free some space; the same command goes on from what is saved",
+                    )
+                )
+
+    def _append_durably(self, data: bytes) -> None:
+        end = os.fstat(self._file).st_size
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except OSError as error:
+            # Nothing may follow a torn line, so this is the last write.
+            self._broken = error
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, end)
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CodError(f"another process is writing {path}", "wait until it has ended, or use another folder") from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _cut_torn_line(file: int) -> None:
+    """Cut a last line that has no end, as a kill leaves it."""
+    end = os.fstat(file).st_size
+    position = end
+    while position > 0:
+        start = max(0, position - 65536)
+        os.lseek(file, start, os.SEEK_SET)
+        newline = os.read(file, position - start).rfind(b"\n")
+        if newline >= 0:
+            position = start + newline + 1
+            break
+        position = start
+    if position < end:
+        os.ftruncate(file, position)
+
+
+def open_reply_journal(path: Path) -> Journal[Reply]:
+    """The journal of `cod counterfact`: one line for each choice, the usage on the first."""
+    return Journal(path, Reply, _reply_rows, _reply_outcome)
+
+
+def _reply_rows(key: str, request: Request, outcome: Outcome) -> list[Reply]:
+    return [
+        Reply(
+            key=key,
+            shot_id=request.shot_id,
+            target=request.target,
+            sample=request.sample,
+            text=choice.text,
+            finish_reason=choice.finish_reason,
+            model=outcome.model,
+            usage=dict(outcome.usage) if outcome.usage and index == 0 else None,
+            latency_s=round(outcome.latency_s, 3),
+        )
+        for index, choice in enumerate(outcome.choices)
+    ]
+
+
+def _reply_outcome(rows: Sequence[Reply]) -> Outcome:
+    choices = tuple(Choice(row.text, row.finish_reason) for row in rows)
+    return Outcome(choices, model=rows[0].model, usage=rows[0].usage, latency_s=rows[0].latency_s, source="journal")
