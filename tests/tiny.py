@@ -151,6 +151,8 @@ def tiny_config(
         "num_attention_heads": 2,
         "intermediate_size": 2 * hidden,
         "max_position_embeddings": 130,
+        # Wider than the usual 0.02, so that different texts get clearly different logits.
+        "initializer_range": 0.1,
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -163,7 +165,13 @@ def tiny_config(
         )
     if family == "distilbert":
         return DistilBertConfig(
-            vocab_size=len(tokenizer), dim=hidden, n_layers=layers, n_heads=2, hidden_dim=2 * hidden, pad_token_id=0
+            vocab_size=len(tokenizer),
+            dim=hidden,
+            n_layers=layers,
+            n_heads=2,
+            hidden_dim=2 * hidden,
+            initializer_range=0.1,
+            pad_token_id=0,
         )
     if family == "qwen2":
         return Qwen2Config(**shape, num_key_value_heads=1)
