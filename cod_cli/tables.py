@@ -15,8 +15,9 @@ from rich.text import Text
 
 from cod_cli import edits
 from cod_cli.arms import TEACHER, Arm, arms, base_name
+from cod_cli.metrics import Summary
 from cod_cli.quality import QualityReport
-from cod_cli.records import Attempt, Counterfactual, Score, Student
+from cod_cli.records import Attempt, Counterfactual, Score
 from cod_cli.report import printable
 
 MISSING = "-"
@@ -80,16 +81,29 @@ def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
     table.add_row("± std", "", "", "", *stds, "", style="dim")
 
 
-def students(rows: Sequence[Student]) -> Table:
-    """What each student was trained on, and how long it took."""
-    table = _table("Students")
-    table.add_column("name", overflow="fold")
-    for heading in ("k", "rows\n(real)", "steps", "seed", "parameters", "s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        counted = (f"{row.rows} ({row.shots})", str(row.steps), str(row.seed), f"{row.parameters:,}")
-        table.add_row(printable(row.name), str(row.k), *counted, _number(row.seconds, digits=1))
+def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
+    """Accuracy of the teacher, of plain KD and of KD+CoD, mean and deviation over the seeds."""
+    table = _table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}")
+    table.add_column("")
+    table.add_column("accuracy %", justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right", no_wrap=True)
+    table.add_row("teacher", _number(teacher.accuracy, percent=True), "")
+    names = {"shots": f"KD: {k} real rows", "cod": f"KD+CoD: {k} rows, half of them counterfactuals"}
+    for mix, found in reached.items():
+        spread = "" if found.std is None else f" ± {_number(found.std, percent=True)}"
+        table.add_row(names[mix], _number(found.mean, percent=True) + spread, str(found.n))
     return table
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A text that is wrapped on a terminal only: piped, its lines stay as they are."""
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The text, or the text in one piece."""
+        yield self.text if console.is_terminal else Text(no_wrap=True, overflow="ignore").append_text(self.text)
 
 
 @dataclass(frozen=True)
@@ -103,13 +117,10 @@ class Marked:
     target: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The marked text; whole on one line where nobody looks at a terminal."""
+        """The marked text and an empty line."""
         coloured = console.color_system is not None and not console.no_color
         text = marked(self.source, self.target, coloured=coloured)
-        if console.is_terminal:
-            yield Padding(text, (0, 0, 0, 2))
-        else:
-            yield Text("  ", no_wrap=True, overflow="ignore").append_text(text)
+        yield Padding(text, (0, 0, 0, 2)) if console.is_terminal else Whole(Text("  ").append_text(text))
         yield Text()
 
 
@@ -141,7 +152,7 @@ def pairs(rows: Sequence[tuple[Counterfactual, str]]) -> RenderableType:
     """Each CFE with the text that it was made from: ids, classes, the teacher's P(target), then the marked text."""
     blocks: list[RenderableType] = []
     for cfe, source in rows:
-        blocks += [_pair_head(cfe, edits.edit_ratio(source, cfe.text)), Marked(source, cfe.text)]
+        blocks += [Whole(_pair_head(cfe, edits.edit_ratio(source, cfe.text))), Marked(source, cfe.text)]
     return Group(*blocks)
 
 
@@ -167,7 +178,7 @@ def attempts(rows: Sequence[Attempt], sources: Mapping[str, str]) -> RenderableT
         head.stylize("bold")
         head.append(f"  attempt {row.n}" if row.n else "").append(f"  {row.status}", "red")
         head.append_text(printable(f": {row.reason}" if row.reason else ""))
-        blocks.append(head)
+        blocks.append(Whole(head))
         if row.text:
             blocks.append(Marked(sources.get(row.shot_id, row.text), row.text))
     return Group(*blocks)
