@@ -94,7 +94,7 @@ class WhiteBoxTeacher:
         self._known.update((key, row) for key, row in kept.items() if len(row) == 4 * len(self.labels))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if progress is not None and len(missing) < len(texts):
-            progress(sum(key not in missing for key in keys))
+            progress(len(texts) - len(missing))
         self._score(missing, progress)
         rows = [np.frombuffer(self._known[key], dtype="<f4") for key in keys]
         own = np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
