@@ -259,6 +259,12 @@ def test_sentiment140_leaves_out_the_neutral_and_reads_its_own_columns():
     ]
 
 
+def test_names_that_a_user_gives_overrule_the_tasks():
+    hub = FakeHub(train=labelled(("one", 0), ("three", 2), ("five", 4)))
+    table = load_table("yelp", hub=hub, label_names="0=low,2=middle,4=high")
+    assert ([row.label for row in table.rows], table.labels) == (["low", "middle", "high"], ("low", "middle", "high"))
+
+
 def test_a_label_that_a_task_does_not_know_is_an_error_not_a_class():
     error = refusal("yelp", hub=FakeHub(train=labelled(("a", 0), ("b", 5))))
     assert "row 2: label '5' is none of 0, 1, 3, 4" in error.message
@@ -277,6 +283,19 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_line():
     error = refusal("org/not-in-any-cache")
     assert (error.exit_code, "\n" in error.message) == (1, False)
     assert "cannot be reached" in error.message
+
+
+def test_a_hub_that_does_not_answer_is_not_waited_for(tmp_path: Path):
+    code = (
+        "from cod_cli.data import load_table; from cod_cli.errors import CodError\n"
+        "try: load_table('org/absent')\n"
+        "except CodError as error: print(error.message)\n"
+    )
+    # Port 9, where nothing listens, and no HF_HUB_OFFLINE.
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, timeout=60)
+    assert "cannot be reached" in done.stdout
+    assert "Retrying" not in done.stderr
 
 
 # Which split to score on
