@@ -4,6 +4,7 @@ White space around a text is not part of it. One file is one split, called ``all
 """
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -137,8 +138,9 @@ def eval_splits(data: str) -> tuple[str, ...]:
 
 def local_path(data: str) -> Path | None:
     """The absolute path of a source that is a file or a folder, else None: ``sst2`` is a task, ``./sst2`` a path."""
-    path = Path(data).expanduser()
-    return path.resolve() if data and data not in TASKS and path.exists() else None
+    # os.path answers for names that pathlib stumbles over: too long, or ~ of somebody unknown.
+    path = os.path.expanduser(data)
+    return Path(path).resolve() if data not in TASKS and os.path.exists(path) else None
 
 
 def _find(data: str, hub: Hub) -> _Source:
@@ -279,7 +281,7 @@ class _Selection:
 
     def _columns(self) -> list[str]:
         labels = (self.labelling.column, self.labelling.name_column) if self.labelling else ()
-        return [*self.texts, *(column for column in labels if column)]
+        return list(dict.fromkeys([*self.texts, *(column for column in labels if column)]))
 
     def _reason(self, text: str, raw: str | None, seen: Collection[str]) -> str | None:
         if not text:

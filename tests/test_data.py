@@ -171,7 +171,17 @@ def test_a_folder_without_splits_says_what_it_has(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "data", ["missing.csv", "./missing", "/no/such/folder", "a/b/c", "data/x.JSONL", "~/nothing-here"]
+    "data",
+    [
+        "missing.csv",
+        "./missing",
+        "/no/such/folder",
+        "a/b/c",
+        "data/x.JSONL",
+        "~/nothing-here",
+        "~nobody-at-all/x.csv",
+        f"{'x' * 300}.csv",
+    ],
 )
 def test_what_looks_like_a_path_is_never_looked_up_elsewhere(data: str):
     error = refusal(data, hub=FakeHub(train=TWO))
@@ -208,6 +218,12 @@ def test_a_hub_data_set_is_read_by_its_id_and_config():
     assert hub.asked == [("org/films", "small", None)]
     assert table.rows == (Row("org/films:small/train/1", "a", "pos"), Row("org/films:small/train/3", "c", "neg"))
     assert (table.labels, table.dropped, table.file) == (("neg", "pos"), Dropped(unlabelled=1), None)
+
+
+def test_a_column_may_be_read_for_its_text_and_for_its_label():
+    rows = [{"text": "a", "label": 0, "label_text": "bad"}, {"text": "b", "label": 1, "label_text": "good"}]
+    table = load_table("org/films", text_columns=["label_text", "text", "label"], hub=FakeHub(train=rows))
+    assert table.rows[1] == Row("org/films/train/2", "label_text: good\ntext: b\nlabel: 1", "good")
 
 
 def test_the_row_of_a_wrong_label_on_the_hub_is_named():
