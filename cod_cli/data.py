@@ -227,11 +227,9 @@ def _no_waiting_for_the_hub(config: Any) -> Iterator[None]:
 
 def _hub_rows(split: Any, where: str) -> Rows:
     def read(columns: Sequence[str]) -> Iterator[NumberedRow]:
-        number = 0
-        for batch in split.select_columns(list(columns)).iter(batch_size=1000):
-            for values in zip(*(batch[column] for column in columns), strict=True):
-                number += 1
-                yield number, dict(zip(columns, values, strict=True))
+        batches = split.select_columns(list(columns)).iter(batch_size=1000)
+        values = (row for batch in batches for row in zip(*(batch[name] for name in columns), strict=True))
+        yield from enumerate((dict(zip(columns, row, strict=True)) for row in values), start=1)
 
     names = {name: feature.names for name, feature in split.features.items() if hasattr(feature, "names")}
     return Rows(where, tuple(split.column_names), read, "row", names)
