@@ -72,10 +72,12 @@ class Journal(Generic[R]):
         return future
 
     def close(self) -> None:
-        """Write what is still waiting and let others use the file."""
+        """Write what is still waiting and let others use the file; an empty one is removed."""
         if self._writer.is_alive():
             self._queue.put(None)
             self._writer.join()
+            if os.fstat(self._file).st_size == 0:
+                self.path.unlink(missing_ok=True)
             os.close(self._file)
 
     def _write(self) -> None:

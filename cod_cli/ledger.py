@@ -134,6 +134,8 @@ class Ledger:
         case = self.cases[proposal.need.shot.id, proposal.need.target]
         if proposal.status:
             case.add(proposal.status, proposal.reason)
+        for rejected in proposal.rejected:
+            case.add(rejected.status, rejected.reason)
         if proposal.status == "error":
             case.unanswered = True
             return case

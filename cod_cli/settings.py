@@ -20,6 +20,7 @@ Method = Literal["kd"]
 # The panels of `--help`.
 DATA = "Data"
 LLM = "LLM"
+COST = "Limits and cost"
 TEACHER = "Teacher"
 STUDENT = "Student"
 TRAINING = "Training"
@@ -156,9 +157,14 @@ class CounterfactSettings(TeacherOptions):
     """Options of `cod counterfact`."""
 
     LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {
+        "price",
+        "dry_run",
         "concurrency",
         "timeout",
         "max_calls",
+        "max_cost",
+        "rpm",
+        "tpm",
         "for_mix",
         "accept_partial",
     }
@@ -185,9 +191,24 @@ class CounterfactSettings(TeacherOptions):
     ] = 0.5
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
     max_tokens: Annotated[int, option(help="Longest reply in tokens.", panel=LLM, min=1)] = 512
-    concurrency: Annotated[int, option(help="Requests under way at once.", panel=LLM, min=1)] = 8
-    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=LLM, min=0.1)] = 60.0
-    max_calls: Annotated[int | None, option(help="Stop after so many requests.", panel=LLM, min=0)] = None
+    candidates: Annotated[
+        int, option(help="Replies to each request; more than one needs a --temperature above 0.", panel=LLM, min=1)
+    ] = 1
+    concurrency: Annotated[int, option(help="Requests under way at once.", panel=COST, min=1)] = 8
+    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=COST, min=0.1)] = 60.0
+    price: Annotated[
+        tuple[float, float] | None,
+        option(help="Money per million tokens, of prompts and of replies; else prices.yaml.", panel=COST),
+    ] = None
+    max_cost: Annotated[
+        float | None, option(help="Stop before more than so much money is spent in this go.", panel=COST, min=0)
+    ] = None
+    max_calls: Annotated[int | None, option(help="Stop after so many requests in this go.", panel=COST, min=0)] = None
+    rpm: Annotated[float | None, option(help="Requests per minute, at most.", panel=COST, min=0.001)] = None
+    tpm: Annotated[float | None, option(help="Tokens per minute, at most.", panel=COST, min=1)] = None
+    dry_run: Annotated[bool, option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST)] = (
+        False
+    )
     for_mix: Annotated[
         Literal["all", "cod"],
         option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS),

@@ -29,22 +29,33 @@ class Need:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """A reply that holds no candidate text."""
+
+    status: AttemptStatus
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Proposal:
     """Candidate texts for a need, or a status and a reason where there is none.
 
     Status ``error`` means that there is no answer yet (server down, cap reached) and a later run asks
-    again; every other status (``empty truncated refused malformed``) is a result.
+    again; every other status (``empty truncated refused malformed``) is a result. Where a request brings
+    several replies, ``rejected`` holds those that neither ``texts`` nor ``status`` speak of.
     """
 
     need: Need
     texts: tuple[str, ...]
     status: AttemptStatus | None = None
     reason: str | None = None
+    rejected: tuple[Rejected, ...] = ()
 
 
 class Generator(Protocol):
     """What writes counterfactuals: ``name`` (``openai:gpt-4o``, ``editor``, ``file``), ``prompt``
-    (``name@hash``, None without one), and the number of tries that make sense for one need."""
+    (``name@hash``, None without one), and the number of tries that make sense for one need.
+    """
 
     name: str
     prompt: str | None

@@ -1,0 +1,137 @@
+"""Counterfactuals by an LLM behind an OpenAI-compatible endpoint."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from cod_cli.cache import Cache, default_path
+from cod_cli.chat import Outcome, Request
+from cod_cli.errors import UsageError
+from cod_cli.generators import Need, Proposal, Rejected
+from cod_cli.journal import open_reply_journal
+from cod_cli.llm import Client
+from cod_cli.pacing import Limits, Spent
+from cod_cli.prices import Estimate, Price, estimate, find_price
+from cod_cli.replies import Reading, read_reply
+from cod_cli.settings import CounterfactSettings
+from cod_cli.tasks import prompt_family
+from cod_cli.templates import Prompt, find_prompt, messages
+
+
+class OpenAIGenerator:
+    """Asks for edits with one prompt; a context manager that closes its client.
+
+    Args:
+        client: see `cod_cli.llm.Client`.
+        prompt: the wording.
+        labels: the run's classes in order, for the prompt.
+        settings: temperature, candidates, max_tokens, seed and max_attempts are used.
+        price: for estimates.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        prompt: Prompt,
+        labels: Sequence[str],
+        settings: CounterfactSettings,
+        price: Price | None = None,
+    ) -> None:
+        self.client = client
+        self.name = f"openai:{client.model}"
+        self.prompt: str | None = str(prompt)
+        self.max_attempts = settings.max_attempts
+        self._prompt, self._labels, self._settings, self._price = prompt, list(labels), settings, price
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+
+    @property
+    def spent(self) -> Spent:
+        """Requests, tokens and cost so far."""
+        return self.client.spent
+
+    def request(self, need: Need) -> Request:
+        """What is sent for a need: the first messages, and on a later try what was wrong with the last."""
+        return Request(
+            shot_id=need.shot.id,
+            target=need.target,
+            sample=need.attempt,
+            messages=tuple(messages(self._prompt, need.shot, need.target, self._labels)),
+            feedback=need.feedback if need.attempt > 1 else None,
+            temperature=self._settings.temperature,
+            n=self._settings.candidates,
+            max_tokens=self._settings.max_tokens,
+            # A server that honours seeds must not repeat its last reply.
+            seed=self._settings.seed + need.attempt - 1,
+        )
+
+    def estimate(self, needs: Sequence[Need]) -> Estimate:
+        """What asking for these needs once will take, those left out that journal or cache can answer."""
+        asked = ((self.request(need), need.shot.text) for need in needs)
+        return estimate(((request, text) for request, text in asked if not self.client.known(request)), self._price)
+
+    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
+        """One proposal for each need, as the replies arrive."""
+        by_case = {(need.shot.id, need.target): need for need in needs}
+        for request, outcome in self.client.ask(map(self.request, needs), progress=progress):
+            yield _proposal(by_case[request.shot_id, request.target], outcome)
+
+
+def _proposal(need: Need, outcome: Outcome) -> Proposal:
+    if outcome.error is not None:
+        return Proposal(need, (), "error", outcome.error)
+    readings = [read_reply(choice, need.shot.text) for choice in outcome.choices]
+    texts = tuple(reading.text for reading in readings if reading.text is not None)
+    rejected = [_rejected(reading) for reading in readings if reading.text is None]
+    if texts:
+        return Proposal(need, texts, rejected=tuple(rejected))
+    first, *others = rejected
+    return Proposal(need, (), first.status, first.reason, tuple(others))
+
+
+def _rejected(reading: Reading) -> Rejected:
+    return Rejected(reading.status or "malformed", reading.reason)
+
+
+def open_generator(
+    replies: Path,
+    settings: CounterfactSettings,
+    labels: Sequence[str],
+    note: Callable[[str], object] | None = None,
+) -> OpenAIGenerator:
+    """The generator that a command's options ask for; replies are journalled in ``replies``.
+
+    Without ``--prompt`` the shipped one is taken that fits the labels.
+
+    Raises:
+        UsageError: no model, an unknown prompt, a base URL that is none, a cap on cost without a price.
+        CodError: another process is writing ``replies``.
+    """
+    if settings.model is None:
+        raise UsageError("no LLM is named", "add --model NAME, or choose another --generator")
+    prompt = find_prompt(settings.prompt or prompt_family(labels))
+    price = find_price(settings.model, settings.price)
+    if settings.max_cost is not None and price is None:
+        raise UsageError("--max-cost needs a price", "add --price PROMPT COMPLETION, in money per million tokens")
+    limits = Limits(
+        concurrency=settings.concurrency,
+        timeout=settings.timeout,
+        max_calls=settings.max_calls,
+        max_cost=settings.max_cost,
+        rpm=settings.rpm,
+        tpm=settings.tpm,
+    )
+    client = Client(
+        settings.model,
+        base_url=settings.base_url,
+        limits=limits,
+        price=price,
+        journal=open_reply_journal(replies),
+        cache=Cache[str](default_path("replies")) if settings.cache else None,
+        note=note,
+    )
+    return OpenAIGenerator(client, prompt, labels, settings, price)
