@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.pacing import StopError
 
 OPENAI = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"
@@ -30,14 +31,6 @@ class NoReplyError(Exception):
     def __init__(self, reason: str, *, wait: float | None = None, busy: bool = False, unreachable: bool = False):
         super().__init__(reason)
         self.reason, self.wait, self.busy, self.unreachable = reason, wait, busy, unreachable
-
-
-class StopError(Exception):
-    """No request makes sense any more for now; those that are open stay without an answer."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class RejectedError(Exception):

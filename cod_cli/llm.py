@@ -17,9 +17,9 @@ from openai.types.chat.chat_completion import Choice as SdkChoice
 from cod_cli.cache import Cache
 from cod_cli.chat import MALFORMED, REFUSED, Choice, Outcome, Request
 from cod_cli.dialect import Dialect
-from cod_cli.endpoint import NoReplyError, RejectedError, StopError, api_key, endpoint_url, explain, scrub
+from cod_cli.endpoint import NoReplyError, RejectedError, api_key, endpoint_url, explain, scrub
 from cod_cli.journal import Journal
-from cod_cli.pacing import CapReachedError, Limits, Pace, Spent
+from cod_cli.pacing import Limits, Pace, Spent, StopError
 from cod_cli.prices import Expected, Price, expected_tokens, tokens_in
 
 # How often one request is sent: on faults, and while the server only says that it is busy.
@@ -69,7 +69,6 @@ class Client:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._sdk: openai.AsyncOpenAI | None = None
-        self._stopped: str | None = None
         self._heard = False
         self._in_vain = 0
 
@@ -135,7 +134,8 @@ class Client:
         """Look the reply up, else send the request; either way it is delivered, once it is on disk."""
         outcome = self._look_up(request)
         if outcome is None:
-            return asyncio.run_coroutine_threadsafe(self._answer_durably(request, deliver), self._running())
+            loop = self._running()
+            return asyncio.run_coroutine_threadsafe(self._answer_durably(request, deliver), loop)
         if outcome.source == "journal":
             deliver(outcome)
         else:
@@ -191,28 +191,27 @@ class Client:
         """Send a request until there is a reply or no hope."""
         expected = expected_tokens(request)
         tries = 0
-        while self._stopped is None:
+        while True:
+            tries += 1
             try:
                 async with self._pace.slot(expected):
                     outcome = await self._send(request, expected)
-            except (CapReachedError, StopError) as stop:
-                self._stopped = str(stop)
+            except StopError as stop:
+                return Outcome(error=stop.reason)
             except RejectedError as rejected:
                 return Outcome((Choice("", rejected.finish_reason),), model=self.model)
             except NoReplyError as fault:
-                tries += 1
                 if tries >= (BUSY_TRIES if fault.busy else TRIES):
                     return self._give_up(fault)
                 await self._back_off(fault, tries)
             else:
                 self._in_vain = 0
                 return outcome
-        return Outcome(error=self._stopped)
 
     def _give_up(self, fault: NoReplyError) -> Outcome:
         self._in_vain += 1
         if (fault.unreachable and not self._heard) or self._in_vain >= _HOPELESS:
-            self._stopped = fault.reason
+            self._pace.stopped = fault.reason
         return Outcome(error=fault.reason)
 
     async def _back_off(self, fault: NoReplyError, tries: int) -> None:

@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from cod_cli.errors import CodError
 from cod_cli.prices import Expected, Price
 
 # Seconds without a request while the server is busy, unless it asks for more.
 _LONGEST_PAUSE = 30.0
 
 
-class CapReachedError(Exception):
-    """A cap that the user set leaves no room for the request."""
+class StopError(Exception):
+    """No request makes sense any more for now; those that are open stay without an answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Pace:
         self.price = price
         self.spent = Spent()
         self.width = float(limits.concurrency)
+        self.stopped: str | None = None
         self._backoff = backoff
         self._busy_in_a_row = 0
         self._under_way = 0
@@ -68,10 +74,10 @@ class Pace:
 
     @asynccontextmanager
     async def slot(self, expected: Expected) -> AsyncIterator[None]:
-        """Room for one request, once it may start.
+        """Room for one request, once it may start; what it raises of `StopError` and `CodError` stops all others.
 
         Raises:
-            CapReachedError: it may never.
+            StopError: it may never start.
         """
         dearest = self.price.of(expected.prompt, expected.completion_cap) if self.price else 0.0
         async with self._changed:
@@ -82,6 +88,9 @@ class Pace:
         try:
             await self._wait_for_turn(expected)
             yield
+        except (StopError, CodError) as stop:
+            self.stopped = str(stop)
+            raise
         finally:
             self._under_way -= 1
             self._reserved -= dearest
@@ -91,11 +100,13 @@ class Pace:
     def _is_room(self, dearest: float) -> bool:
         """Whether a request may start now; what the ones under way will cost is unknown until they end."""
         limits = self.limits
+        if self.stopped is not None:
+            raise StopError(self.stopped)
         if limits.max_calls is not None and self.spent.calls >= limits.max_calls:
-            raise CapReachedError(f"--max-calls {limits.max_calls} is reached")
+            raise StopError(f"--max-calls {limits.max_calls} is reached")
         if limits.max_cost is not None and self.spent.cost + self._reserved + dearest > limits.max_cost:
             if not self._under_way:
-                raise CapReachedError(f"--max-cost {limits.max_cost:g} leaves no room for one more request")
+                raise StopError(f"--max-cost {limits.max_cost:g} leaves no room for one more request")
             return False
         return self._under_way < int(self.width)
 
