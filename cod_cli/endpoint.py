@@ -48,7 +48,10 @@ def endpoint_url(base_url: str | None) -> str:
         UsageError: it is no http address, or carries a secret, which would end up in files.
     """
     url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip().rstrip("/")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.username or parts.password or parts.query:
         raise UsageError("the base URL holds a user name, a password or a query", f"put the key into {KEY} instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:

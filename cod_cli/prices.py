@@ -50,18 +50,21 @@ def prices_path() -> Path:
 def _read_prices(path: Path) -> Mapping[str, tuple[float, float]]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {str(model): (float(pair[0]), float(pair[1])) for model, pair in values.items()}
+        prices = {str(model): (float(pair[0]), float(pair[1])) for model, pair in values.items()}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, ValueError, LookupError):
+        prices = {path.name: (-1, -1)}
+    if any(min(pair) < 0 for pair in prices.values()):
         raise UsageError(
             f"{path} is no price list", "write one `model: [prompt, completion]` a line, in money per million tokens"
-        ) from None
+        )
+    return prices
 
 
 def tokens_in(text: str) -> int:
-    """About how many tokens a text has: a quarter of its UTF-8 bytes beyond ASCII's, rounded up.
+    """About how many tokens a text has: a quarter of its ASCII characters and half of its other UTF-8 bytes.
 
-    English prose has 4 to 4.5 characters a token with the tokenizers of 2024 and later, and other scripts
-    about 2 bytes or more of UTF-8; the estimate errs on the high side.
+    English prose has 4 to 4.5 characters a token with current tokenizers, other scripts 2 bytes or more, so
+    the estimate errs on the high side.
     """
     ascii_bytes = sum(character.isascii() for character in text)
     return math.ceil(ascii_bytes / 4 + (len(text.encode("utf-8", "replace")) - ascii_bytes) / 2)

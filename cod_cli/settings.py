@@ -218,6 +218,11 @@ class CounterfactSettings(TeacherOptions):
     ] = False
     seed: Annotated[int, option(help="Seed sent to the LLM.", panel=GENERAL, min=0)] = 0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.price is not None and min(self.price) < 0:
+            raise UsageError(f"--price is {self.price[0]:g} {self.price[1]:g}: a price is not negative")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSettings(TeacherOptions):

@@ -197,3 +197,8 @@ def test_nothing_asked_leaves_no_file(llm: FakeLLM, tmp_path: Path) -> None:
     with generator(llm, tmp_path) as writer:
         writer.estimate([first(DULL)])
     assert not (tmp_path / "2-replies.jsonl").exists()
+
+
+def test_a_price_is_not_negative() -> None:
+    with pytest.raises(UsageError, match="--price is 1 -2"):
+        CounterfactSettings(price=(1.0, -2.0))
