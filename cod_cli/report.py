@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -19,7 +19,9 @@ PIPED_WIDTH = 200
 class Advance(Protocol):
     """Tells a progress display that ``steps`` more are done; ``detail`` is shown beside it."""
 
-    def __call__(self, steps: int = 1, *, detail: str = "") -> object: ...
+    def __call__(self, steps: int = 1, *, detail: str = "") -> object:
+        """Advance the display."""
+        ...
 
 
 class Ui:
@@ -75,11 +77,11 @@ class Ui:
             yield _ignore
             return
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(description, total=total, detail="")

@@ -84,7 +84,8 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
             "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
         )
     book = ScoreBook(run, rows, labels)
-    new = _score_all(run, book, students, teacher, settings, ui)
+    new = [*_score_teacher(book, teacher), *_score_students(run, book, students, teacher, settings, ui)]
+    book.close()
     return EvalResult(
         data=data,
         task=rows.task,
@@ -94,7 +95,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
         teacher=teacher.name if teacher else None,
         scores=book.of(students),
         new=tuple(new),
-        cut=tuple(name for name, student in students.items() if student.student == student.teacher),
+        cut=tuple(name for name, student in students.items() if student.cut_from_teacher),
     )
 
 
@@ -134,7 +135,7 @@ def _what_is_used(data: str, rows: HeldOut) -> str:
 def _reference(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, ui: Ui) -> _Reference | None:
     """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone."""
     made = run.soft_labels.manifest()
-    if made is None or made.teacher is None:
+    if made is None or made.teacher is None or not made.settings.get("teacher"):
         ui.warn(f"{run.soft_labels.meta} names no teacher: no agreement and no KL")
         return None
     known = _known(run, made, labels)
@@ -187,31 +188,37 @@ def _ask_teacher(
     }
 
 
-def _score_all(
+def _score_teacher(book: ScoreBook, teacher: _Reference | None) -> list[str]:
+    """Score the teacher where there are labels and it is not in the book; its name if it was scored."""
+    if teacher is None or book.rows.truth is None:
+        return []
+    digest = _digest(teacher.fingerprint, book.rows.digest, teacher)
+    if book.holds(TEACHER, digest):
+        return []
+    book.put(_score(TEACHER, None, book.rows, scored(teacher.logits, book.rows.truth, None)), digest)
+    return [TEACHER]
+
+
+def _score_students(
     run: Run,
     book: ScoreBook,
-    students: dict[str, Student],
+    students: Mapping[str, Student],
     teacher: _Reference | None,
     settings: EvalSettings,
     ui: Ui,
 ) -> list[str]:
-    """Score the teacher and those students whose score is not in the book; the names of those scored."""
+    """Score the students that are not in the book, saving after each; their names."""
     digests = {name: _digest(_student_digest(run, name), book.rows.digest, teacher) for name in students}
     stale = [name for name, digest in digests.items() if not book.holds(name, digest)]
-    new = []
-    if teacher is not None and book.rows.truth is not None:
-        digest = _digest(teacher.fingerprint, book.rows.digest, teacher)
-        if not book.holds(TEACHER, digest):
-            book.put(_score(TEACHER, None, book.rows, scored(teacher.logits, book.rows.truth, None)), digest)
-            new.append(TEACHER)
+    if not stale:
+        ui.note("No student is left to score")
+        return []
     with ui.progress("Scoring", total=len(stale) * len(book.rows.ids)) as advance:
         for name in stale:
             logits = _answers(run, students[name], book, settings, partial(advance, detail=name))
             found = scored(logits, book.rows.truth, teacher.logits if teacher else None)
             book.put(_score(name, students[name], book.rows, found), digests[name])
-            new.append(name)
-    book.close()
-    return new
+    return stale
 
 
 def _answers(run: Run, student: Student, book: ScoreBook, settings: EvalSettings, progress: Progress) -> Logits:
