@@ -16,7 +16,19 @@ from pydantic import ValidationError
 
 from cod_cli import __version__
 from cod_cli.errors import CodError
-from cod_cli.records import Attempt, Counterfactual, Manifest, Record, Reply, Score, Shot, SoftLabel, Step, Student
+from cod_cli.records import (
+    Attempt,
+    Counterfactual,
+    Manifest,
+    Record,
+    Reply,
+    Score,
+    Shot,
+    SoftLabel,
+    Step,
+    Student,
+    Teacher,
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -46,12 +58,11 @@ class Run:
 
     def read_student(self, name: str) -> Student:
         """How a finished student was made."""
-        path = self.student(name) / "settings.yaml"
-        try:
-            return Student.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
-            hint = f"train it again: `cod distill {self.folder} --name {name} --force`"
-            raise CodError(f"{path} is damaged: {_first_problem(error)}", hint) from None
+        command = f"cod distill {self.folder} --name {name}"
+        student = read_origin(self.student(name), Student, command)
+        if student is None:
+            raise CodError(f"{self.student(name)} is no finished student", f"train it: `{command}`")
+        return student
 
     def read_attempts(self) -> list[Attempt]:
         """The attempts of `cod counterfact`, empty where it has not run."""
@@ -79,10 +90,21 @@ class Run:
             shutil.move(path, target / path.name)
 
 
-def write_student(folder: Path, student: Student, history: Iterable[Step]) -> None:
-    """``settings.yaml`` and ``history.jsonl`` of a student, beside its model's files."""
+def write_origin(folder: Path, origin: Student | Teacher, history: Iterable[Step]) -> None:
+    """``settings.yaml`` and ``history.jsonl``, beside the files of the model that they tell of."""
     write_records(folder / "history.jsonl", history)
-    write_text(folder / "settings.yaml", yaml.safe_dump(student.model_dump(), sort_keys=False, allow_unicode=True))
+    write_text(folder / "settings.yaml", yaml.safe_dump(origin.model_dump(), sort_keys=False, allow_unicode=True))
+
+
+def read_origin(folder: Path, record: type[R], command: str) -> R | None:
+    """How a model folder was made, None where it does not say; ``command`` makes it anew."""
+    path = folder / "settings.yaml"
+    if not path.exists():
+        return None
+    try:
+        return record.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CodError(f"{path} is damaged: {_first_problem(error)}", f"make it again: `{command} --force`") from None
 
 
 class Artifact(Generic[R]):

@@ -6,7 +6,7 @@ one gradient step.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,7 +26,10 @@ class Example:
     id: str
     text: str
     label: int
-    logits: tuple[float, ...]
+    logits: tuple[float, ...] = ()
+
+
+Group = list[Example]
 
 
 def select(mix: str, shots: Sequence[Shot], counterfactuals: Iterable[Counterfactual]) -> list[list[Row]]:
@@ -136,6 +139,14 @@ def pack(groups: Sequence[S], n_batches: int) -> list[list[S]]:
     return batches
 
 
-def shuffled_batches(groups: Sequence[S], n_batches: int, rng: random.Random) -> list[list[S]]:
-    """The batches of one epoch: groups in a new random order, packed."""
-    return pack(rng.sample(groups, len(groups)), n_batches)
+def random_batches(
+    groups: Sequence[S], n_batches: int, rng: random.Random, length: Callable[[S], int], spread: float
+) -> list[list[S]]:
+    """The batches of one epoch, in a new random order: whole groups, those of like length together.
+
+    Groups are packed in the order of their lengths, each stretched at random by up to ``spread`` (0.3: 30%) either way,
+    so that there is little padding, and yet other company in every epoch.
+    """
+    noisy = [(length(group) * rng.uniform(1 - spread, 1 + spread), index) for index, group in enumerate(groups)]
+    batches = pack([groups[index] for _, index in sorted(noisy)], n_batches)
+    return rng.sample(batches, n_batches)

@@ -142,8 +142,9 @@ class Student(Record):
 
     ``k`` counts the shots of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what
     changes results beside the seed, ``inputs`` the hashes of the files that were read, ``rows_sha`` that of the rows
-    trained on with their logits, ``student`` and ``teacher`` the fingerprints of the models. The bits of the weights
-    repeat with the same rows, settings, machine, ``threads`` and ``versions``.
+    trained on with their logits, ``student`` and ``teacher`` the fingerprints of the models. ``cut_from_teacher``
+    marks a student that began as layers of its teacher. The bits of the weights repeat with the same rows, settings,
+    machine, ``threads`` and ``versions``.
     """
 
     name: str
@@ -160,6 +161,31 @@ class Student(Record):
     rows_sha: str
     student: str
     teacher: str | None
+    cut_from_teacher: bool
+    parameters: int
+    seconds: float
+    device: str
+    threads: int
+    versions: dict[str, str]
+    created: str
+
+
+class Teacher(Record):
+    """How `cod teach` made a classifier: ``settings.yaml`` in its folder.
+
+    ``rows_sha`` hashes the rows trained on, ``model`` is the fingerprint of what was fine-tuned, ``validation`` the
+    accuracy after each epoch on the validation split, empty where there is none.
+    """
+
+    source: str
+    split: str
+    rows: int
+    steps: int
+    labels: list[str]
+    settings: dict[str, Any]
+    rows_sha: str
+    model: str
+    validation: list[float]
     parameters: int
     seconds: float
     device: str

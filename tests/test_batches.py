@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from cod_cli.batches import batches_per_epoch, join, pack, select, shuffled_batches
+from cod_cli.batches import batches_per_epoch, join, pack, random_batches, select
 from cod_cli.errors import CodError, UsageError
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 
@@ -172,8 +172,19 @@ def test_packing_works_down_to_one_group_a_batch() -> None:
 
 def test_an_epochs_order_is_random_and_repeats_with_its_seed() -> None:
     groups = [[n, n] for n in range(16)]
-    first = shuffled_batches(groups, 4, random.Random(0))
-    assert first == shuffled_batches(groups, 4, random.Random(0))
-    assert first != shuffled_batches(groups, 4, random.Random(1))
+    first = random_batches(groups, 4, random.Random(0), len, 0.3)
+    assert first == random_batches(groups, 4, random.Random(0), len, 0.3)
+    assert first != random_batches(groups, 4, random.Random(1), len, 0.3)
     assert sorted(group for batch in first for group in batch) == groups
-    assert first[0] != groups[:4]
+
+
+def test_groups_of_like_length_share_a_batch_but_not_always_the_same_one() -> None:
+    lengths = {n: 10 + n for n in range(64)}
+    rng = random.Random(0)
+    epochs = [random_batches([[n] for n in lengths], 8, rng, lambda g: lengths[g[0]], 0.3) for _ in range(20)]
+    ranges = [max(batch)[0] - min(batch)[0] for batches in epochs for batch in batches]
+    assert sum(ranges) / len(ranges) < 35  # 50 where the order is random
+    companies = {tuple(sorted(n for [n] in batch)) for batches in epochs for batch in batches}
+    assert len(companies) > 150
+    firsts = {max(batches[0])[0] // 16 for batches in epochs}
+    assert len(firsts) > 1

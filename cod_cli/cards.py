@@ -1,0 +1,53 @@
+"""Model cards: what a model folder says about itself on the Hub and to whoever opens it."""
+
+from collections.abc import Mapping, Sequence
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from cod_cli.records import Student, Teacher
+
+_USE = """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="PATH/TO/THIS/FOLDER")
+print(classify("A text to classify."))
+```"""
+
+
+def student_card(student: Student) -> ModelCard:
+    """The card of a distilled student."""
+    facts = {
+        "method": f"{student.method}, mix {student.mix}",
+        "rows trained on": f"{student.rows}, of them {student.shots} real shots (k = {student.k})",
+        "steps": student.steps,
+        "seed": student.seed,
+        "teacher (fingerprint)": student.teacher or "unknown",
+        "started from": student.settings["student"],
+        "parameters": f"{student.parameters:,}",
+    }
+    intro = (
+        "A small text classifier, distilled from a larger one with a few labelled examples by `cod` "
+        "(counterfactual-explanation-infused distillation, arXiv 2510.21631)."
+    )
+    return _card(student.name, intro, student.labels, facts, ["knowledge-distillation", "few-shot"])
+
+
+def teacher_card(name: str, teacher: Teacher) -> ModelCard:
+    """The card of a classifier that `cod teach` fine-tuned."""
+    facts = {
+        "trained on": f"{teacher.rows:,} rows of {teacher.source}, split {teacher.split}",
+        "steps": teacher.steps,
+        "started from": teacher.settings["model"],
+        "parameters": f"{teacher.parameters:,}",
+    }
+    if teacher.validation:
+        facts["accuracy on the validation split"] = f"{teacher.validation[-1]:.1%}"
+    intro = "A text classifier, fine-tuned by `cod teach`, for instance as a teacher of small students."
+    return _card(name, intro, teacher.labels, facts, [])
+
+
+def _card(name: str, intro: str, labels: Sequence[str], facts: Mapping[str, object], tags: Sequence[str]) -> ModelCard:
+    data = ModelCardData(library_name="transformers", pipeline_tag="text-classification", tags=["cod", *tags])
+    table = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
+    lines = [f"# {name}", intro, f"Labels: {', '.join(labels)}", "| | |\n|---|---|\n" + table, _USE]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")

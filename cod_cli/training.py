@@ -1,0 +1,155 @@
+"""The training loop: fixed steps, last weights, one record per step."""
+
+import math
+import platform
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from transformers import get_scheduler
+
+from cod_cli import __version__
+from cod_cli.batches import Group, batches_per_epoch, random_batches
+from cod_cli.errors import CodError
+from cod_cli.models import Classifier, encode, pad
+from cod_cli.records import Step
+
+# How far a length may be stretched when rows of like length are put together: see `random_batches`.
+SPREAD = 0.3
+# Steps between two copies of the weights to fall back on.
+KEPT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded rows on the model's device; ``ids`` name them.
+
+    ``inputs`` are (rows, tokens) each, ``labels`` (rows,), ``logits`` the teacher's (rows, classes).
+    """
+
+    ids: tuple[str, ...]
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+    logits: Tensor
+
+
+# The loss terms by name, for the model's output on a batch.
+Objective = Callable[[Any, Batch], dict[str, Tensor]]
+
+
+class DivergedError(CodError):
+    """The loss or its gradient is not finite any more; the model is left with the last weights kept before."""
+
+
+def train(
+    model: nn.Module, epochs: Iterable[Iterable[Batch]], objective: Objective, *, steps: int, lr: float, seed: int
+) -> Iterator[Step]:
+    """Train a model in place, yielding each step's record as it is done.
+
+    Adam with the paper's ε and β, without weight decay; the rate falls linearly from ``lr`` to 0 over ``steps``. The
+    forward pass runs in bfloat16 on GPUs that have it, all else in float32. ``seed`` is dropout's.
+
+    Raises:
+        DivergedError: with the step and the rows of its batch.
+    """
+    torch.manual_seed(seed)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0, fused=True)
+    schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=steps)
+    kept = [parameter.detach().clone() for parameter in parameters]
+    model.train()
+    numbered = ((epoch, batch) for epoch, batches in enumerate(epochs, start=1) for batch in batches)
+    for number, (epoch, batch) in enumerate(numbered, start=1):
+        with _autocast(batch.labels.device):
+            losses = objective(model(**batch.inputs), batch)
+        total = torch.stack(list(losses.values())).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        *terms, loss, grad_norm = torch.stack([*losses.values(), total, norm]).tolist()
+        if not math.isfinite(loss + grad_norm):
+            _copy(kept, parameters)
+            raise _diverged(number, epoch, loss, batch)
+        if number % KEPT_EVERY == 0:
+            _copy(parameters, kept)
+        rate = schedule.get_last_lr()[0]
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        named = dict(zip(losses, terms, strict=True))
+        yield Step(step=number, epoch=epoch, **named, total=loss, grad_norm=grad_norm, lr=rate)
+    model.eval()
+
+
+class Feed:
+    """Tokenised groups of rows, dealt out as padded batches, epoch after epoch.
+
+    Args:
+        classifier: whose tokenizer and device to use.
+        groups: rows that share a batch; see `batches.random_batches` for the order of each epoch.
+        batch_size: rows in a batch, exceeded by less than a group.
+        max_length: longest text in tokens.
+        seed: of the order.
+    """
+
+    def __init__(
+        self, classifier: Classifier, groups: Sequence[Group], *, batch_size: int, max_length: int, seed: int
+    ) -> None:
+        rows = list(chain.from_iterable(groups))
+        self._classifier = classifier
+        self._groups = groups
+        self._random = random.Random(seed)
+        self.n_batches = batches_per_epoch(groups, batch_size)
+        self.encodings = dict(
+            zip([row.id for row in rows], encode(classifier, [row.text for row in rows], max_length), strict=True)
+        )
+
+    def epochs(self, n: int) -> Iterator[Iterator[Batch]]:
+        """The batches of ``n`` epochs."""
+        for _ in range(n):
+            yield map(self._collate, random_batches(self._groups, self.n_batches, self._random, self._length, SPREAD))
+
+    def _length(self, group: Group) -> int:
+        return max(len(self.encodings[row.id]["input_ids"]) for row in group)
+
+    def _collate(self, groups: Iterable[Group]) -> Batch:
+        rows = list(chain.from_iterable(groups))
+        device = self._classifier.device
+        return Batch(
+            ids=tuple(row.id for row in rows),
+            inputs=pad(self._classifier, [self.encodings[row.id] for row in rows]),
+            labels=torch.tensor([row.label for row in rows], device=device),
+            logits=torch.tensor([row.logits for row in rows], device=device),
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the bits of a training hang on, beside machine and thread count."""
+    return {
+        "cod": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+
+
+@torch.no_grad()
+def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    for from_, to in zip(source, target, strict=True):
+        to.copy_(from_)
+
+
+def _diverged(step: int, epoch: int, loss: float, batch: Batch) -> DivergedError:
+    what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+    rows = ", ".join(batch.ids)
+    return DivergedError(f"training diverged at step {step} (epoch {epoch}): {what}; rows of that batch: {rows}")

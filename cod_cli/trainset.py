@@ -1,0 +1,96 @@
+"""What a student trains on: files 1 to 3 of a run, joined, filtered and mixed."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cod_cli.artifacts import Run, file_sha
+from cod_cli.batches import MIXES, Example, Group, Row, join, select
+from cod_cli.errors import CodError, UsageError
+from cod_cli.records import Counterfactual
+from cod_cli.teachers import flips
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """Groups of rows that are trained on together, of a run of ``k`` shots.
+
+    ``labels`` are the classes in order, ``inputs`` the hashes of the files that were read, ``teacher`` the fingerprint
+    of the model that labelled them. ``unflipped`` counts the CFEs left out because they do not flip the teacher,
+    ``orphans`` those whose shot is gone.
+    """
+
+    groups: list[Group]
+    labels: list[str]
+    k: int
+    shots: int
+    inputs: dict[str, str]
+    teacher: str | None
+    unflipped: int
+    orphans: int
+
+    @property
+    def rows(self) -> list[Example]:
+        """All rows, group after group."""
+        return [example for group in self.groups for example in group]
+
+    def sha(self) -> str:
+        """SHA-256 over all that training sees: texts, labels, logits, groups and their order."""
+        rows = [[(row.id, row.text, row.label, row.logits) for row in group] for group in self.groups]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainSet:
+    """Read what a mix trains on.
+
+    CFEs count as flips by the teacher's logits in file 3, so also where somebody edited them by hand.
+
+    Raises:
+        UsageError: an unknown mix.
+        CodError: a file is missing, incomplete or damaged, or a soft label does not fit its row.
+    """
+    if mix not in MIXES:
+        raise UsageError(f"--mix is {mix!r}", f"choose one of: {', '.join(MIXES)}")
+    shots = run.shots.read()
+    if not shots:
+        raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
+    counterfactuals = [] if mix == "shots" else _read_counterfactuals(run)
+    present = {shot.id for shot in shots}
+    kept = [row for row in counterfactuals if row.shot_id in present]
+    labels, soft = run.shots.require().labels, run.soft_labels.require()
+    rows: list[Row] = [*shots, *kept]
+    examples = join(rows, labels, run.soft_labels.read(), soft.labels, command=run.soft_labels.command)
+    usable = kept if keep_unflipped else [row for row in kept if _flips(row, examples)]
+    groups = select(mix, shots, usable)
+    files = [run.shots.path, run.counterfactuals.path, run.soft_labels.path]
+    return TrainSet(
+        groups=[[examples[row.id] for row in group] for group in groups],
+        labels=labels,
+        k=len(shots),
+        shots=len(groups),
+        inputs={path.name: file_sha(path) for path in files if mix != "shots" or path != run.counterfactuals.path},
+        teacher=soft.teacher,
+        unflipped=len(kept) - len(usable),
+        orphans=len(counterfactuals) - len(kept),
+    )
+
+
+def _read_counterfactuals(run: Run) -> list[Counterfactual]:
+    if run.counterfactuals.manifest() is None:
+        raise CodError(
+            f"{run.counterfactuals.path} does not exist",
+            f"make it first: `{run.counterfactuals.command}`; or train on the shots alone: --mix shots",
+        )
+    return run.counterfactuals.read()
+
+
+def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:
+    before, after = examples[str(row.shot_id)], examples[row.id]
+    return flips(_vector(before.logits), _vector(after.logits), after.label)
+
+
+def _vector(logits: Sequence[float]) -> np.ndarray:
+    return np.array(logits, dtype=np.float32)
