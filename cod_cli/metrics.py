@@ -87,7 +87,10 @@ def mcc(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
     """Matthews' correlation in [-1, 1]; 0 where truth or decisions know one class only."""
     from sklearn.metrics import matthews_corrcoef
 
-    return float(matthews_corrcoef(_indices(truth), _indices(decided)))
+    truth, decided = _indices(truth), _indices(decided)
+    if truth.min() == truth.max() or decided.min() == decided.max():
+        return 0.0
+    return float(matthews_corrcoef(truth, decided))
 
 
 def agreement(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:

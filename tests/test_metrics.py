@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -42,6 +43,8 @@ def test_mcc_equals_the_confusion_matrix_formula() -> None:
 
 def test_mcc_of_a_student_that_says_one_class_only_is_zero() -> None:
     assert metrics.mcc([0, 1, 1, 0], [1, 1, 1, 1]) == 0.0
+    with warnings.catch_warnings(action="error"):
+        assert metrics.mcc([1, 1], [1, 1]) == 0.0
 
 
 def test_agreement_compares_choices_not_probabilities() -> None:
@@ -141,3 +144,19 @@ def test_nothing_to_score_is_an_error_not_a_number() -> None:
         metrics.accuracy([], [])
     with pytest.raises(ValueError, match="n > 0"):
         metrics.kl([], [])
+
+
+# The flip rule
+
+
+def test_a_flip_needs_another_choice_before_and_the_target_after() -> None:
+    assert metrics.flips([2.0, 0.0], [0.0, 2.0], target=1)
+    assert not metrics.flips([0.0, 2.0], [0.0, 3.0], target=1)
+    assert not metrics.flips([2.0, 0.0], [1.0, 0.0], target=1)
+
+
+def test_a_flip_needs_a_margin_over_the_second_class() -> None:
+    # P = (1 - m) / 2 against (1 + m) / 2 for logits 0 and log((1 + m) / (1 - m)).
+    assert metrics.flips([2.0, 0.0], [0.0, math.log(1.0101 / 0.9899)], target=1)
+    assert not metrics.flips([2.0, 0.0], [0.0, math.log(1.0099 / 0.9901)], target=1)
+    assert not metrics.flips([2.0, 0.0, 0.0], [0.0, 1.0, 1.001], target=2)

@@ -1,0 +1,479 @@
+"""`cod eval` on tiny models: what it scores, on which rows, and what it leaves alone."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sklearn import metrics as sk
+from transformers import pipeline
+
+from cod_cli.artifacts import Run, file_sha, read_records
+from cod_cli.errors import CodError
+from cod_cli.records import Counterfactual, Score, SoftLabel, Student, text_sha
+from cod_cli.report import Ui
+from cod_cli.settings import EvalSettings, LabelSettings, SampleSettings
+from cod_cli.stages.eval import EvalResult, evaluate
+from cod_cli.stages.label import label
+from cod_cli.stages.sample import sample
+from tests.tiny import sentences, tiny_classifier
+
+LABELS = ["negative", "positive"]
+# Each text once, so that train and validation share none.
+ROWS = list(dict(sentences(600)).items())
+TRAIN, VALIDATION = ROWS[:40], ROWS[40:80]
+
+
+class Told(Ui):
+    """A Ui that keeps what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+    def warn(self, text: str) -> None:
+        self.told.append(f"warning: {text}")
+
+
+def write_rows(path: Path, rows: Sequence[tuple[str, str | None]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text, "label": name}) + "\n" for text, name in rows))
+    return path
+
+
+@pytest.fixture
+def teacher(tmp_path: Path, teacher_folder: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(teacher_folder, tmp_path / "teacher")
+
+
+@pytest.fixture
+def run(tmp_path: Path, teacher: Path) -> Run:
+    """Four labelled shots of a folder with train and validation."""
+    write_rows(tmp_path / "films" / "train.jsonl", TRAIN)
+    write_rows(tmp_path / "films" / "validation.jsonl", VALIDATION)
+    return begin(Run(tmp_path / "run"), tmp_path / "films", teacher)
+
+
+def begin(run: Run, data: Path, teacher: Path, **options: Any) -> Run:
+    sample(run, SampleSettings(data=str(data), shots="4", **options), Ui.silent())
+    label(run, LabelSettings(teacher=str(teacher), device="cpu", max_length=64), Ui.silent())
+    return run
+
+
+def add_student(run: Run, name: str, model: Path | None = None, *, labels: Sequence[str] = LABELS, **made: Any) -> None:
+    """A finished student: a given model, or one with random weights drawn from its seed."""
+    folder = run.student(name)
+    if model is not None:
+        shutil.copytree(model, folder)
+    else:
+        tiny_classifier(folder, labels=labels, seed=made.get("seed", 0))
+    fields: dict[str, Any] = {
+        "name": name,
+        "method": "kd",
+        "mix": "shots",
+        "k": 4,
+        "rows": 4,
+        "shots": 4,
+        "steps": 8,
+        "seed": 0,
+        "labels": list(labels),
+        "settings": {"max_length": 64},
+        "inputs": {},
+        "rows_sha": "0",
+        "student": "s",
+        "teacher": "t",
+        "cut_from_teacher": False,
+        "parameters": 1,
+        "seconds": 1.5,
+        "device": "cpu",
+        "threads": 1,
+        "versions": {},
+        "created": "2025-01-01T00:00:00+00:00",
+    }
+    (folder / "settings.yaml").write_text(yaml.safe_dump(Student(**fields | made).model_dump()))
+
+
+def run_eval(run: Run, ui: Ui | None = None, **options: Any) -> EvalResult:
+    return evaluate(run, EvalSettings(device="cpu", **options), ui or Ui.silent())
+
+
+def by_name(result: EvalResult) -> dict[str, Score]:
+    return {score.student: score for score in result.scores}
+
+
+def probabilities(folder: Path, texts: Sequence[str]) -> np.ndarray:
+    """By the library's own pipeline, one text at a time."""
+    classify = pipeline("text-classification", model=str(folder), top_k=None, device="cpu")
+    answers = [{a["label"]: a["score"] for a in answer} for answer in classify(list(texts), batch_size=1)]
+    probs = np.array([[answer[name] for name in LABELS] for answer in answers])
+    return probs / probs.sum(axis=1, keepdims=True)
+
+
+# The numbers
+
+
+def test_scores_equal_an_independent_computation(run: Run, teacher: Path) -> None:
+    add_student(run, "kd-shots")
+    score = by_name(run_eval(run))["kd-shots"]
+    texts, truth = [text for text, _ in VALIDATION], [LABELS.index(name) for _, name in VALIDATION]
+    q, p = probabilities(run.student("kd-shots"), texts), probabilities(teacher, texts)
+    decided = q.argmax(axis=1)
+    assert score.n == 40
+    assert score.accuracy == pytest.approx(sk.accuracy_score(truth, decided), abs=1e-6)
+    assert score.macro_f1 == pytest.approx(sk.f1_score(truth, decided, average="macro"), abs=1e-6)
+    assert score.mcc == pytest.approx(sk.matthews_corrcoef(truth, decided), abs=1e-6)
+    assert score.brier == pytest.approx(sk.brier_score_loss(truth, q, labels=[0, 1], scale_by_half=False), abs=1e-4)
+    assert score.agreement == pytest.approx((decided == p.argmax(axis=1)).mean(), abs=1e-6)
+    assert score.kl == pytest.approx((p * np.log(p / q)).sum(axis=1).mean(), abs=1e-4)
+    assert (score.method, score.mix, score.k, score.rows, score.steps, score.seconds) == ("kd", "shots", 4, 4, 8, 1.5)
+
+
+def test_the_teacher_has_a_row_without_what_it_lacks(run: Run) -> None:
+    add_student(run, "kd-shots")
+    result = run_eval(run)
+    assert result.scores[0].student == "teacher"
+    assert result.scores[0].accuracy == 1.0
+    assert [result.scores[0].agreement, result.scores[0].kl, result.scores[0].k, result.scores[0].seed] == [None] * 4
+
+
+def test_a_student_equal_to_its_teacher_agrees_on_every_row(run: Run, teacher: Path) -> None:
+    add_student(run, "twin", teacher)
+    score = by_name(run_eval(run))["twin"]
+    assert score.agreement == 1.0
+    assert score.kl == pytest.approx(0, abs=1e-6)
+
+
+def test_a_student_with_its_labels_in_another_order_is_scored_by_their_names(run: Run, teacher: Path) -> None:
+    add_student(run, "twisted", teacher)
+    config = json.loads((run.student("twisted") / "config.json").read_text())
+    config["id2label"], config["label2id"] = {"0": "positive", "1": "negative"}, {"positive": 0, "negative": 1}
+    (run.student("twisted") / "config.json").write_text(json.dumps(config))
+    score = by_name(run_eval(run))["twisted"]
+    assert score.accuracy == 0.0
+    assert score.agreement == 0.0
+
+
+def test_seeds_of_one_arm_are_summarised_in_json(run: Run) -> None:
+    for seed in (0, 1, 2):
+        add_student(run, f"kd-shots-s{seed}", seed=seed)
+    document = run_eval(run).as_json()
+    values = [row["kl"] for row in document["scores"] if row["student"] != "teacher"]
+    arm = document["arms"][0]
+    assert (arm["name"], arm["n"]) == ("kd-shots", 3)
+    assert arm["kl"] == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values, ddof=1)), "n": 3}
+    assert json.loads(json.dumps(document))["rows"] == 40
+
+
+def test_students_cut_from_their_teacher_are_named(run: Run) -> None:
+    add_student(run, "own")
+    add_student(run, "part", cut_from_teacher=True)
+    assert run_eval(run).cut == ("part",)
+
+
+# What is scored, and what is left alone
+
+
+def test_scores_and_teacher_answers_are_on_disk(run: Run) -> None:
+    add_student(run, "kd-shots")
+    result = run_eval(run)
+    assert read_records(run.folder / "5-scores.jsonl", Score) == list(result.scores)
+    rows = read_records(run.folder / "5-teacher.jsonl", SoftLabel)
+    assert [row.text_sha for row in rows] == [text_sha(text) for text, _ in VALIDATION]
+    assert run.teacher_labels.require().teacher == run.soft_labels.require().teacher
+    assert run.scores.require().complete
+
+
+def test_a_second_call_scores_nobody(run: Run) -> None:
+    add_student(run, "kd-shots")
+    first = run_eval(run)
+    before = file_sha(run.scores.path)
+    second = run_eval(run)
+    assert first.new == ("teacher", "kd-shots")
+    assert second.new == ()
+    assert second.scores == first.scores
+    assert file_sha(run.scores.path) == before
+
+
+def test_only_the_new_student_is_scored(run: Run) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    add_student(run, "b", seed=1)
+    assert run_eval(run).new == ("b",)
+
+
+def test_a_student_trained_anew_is_scored_again(run: Run) -> None:
+    add_student(run, "a")
+    add_student(run, "b")
+    old = by_name(run_eval(run))["a"]
+    shutil.rmtree(run.student("a"))
+    add_student(run, "a", seed=7)
+    result = run_eval(run)
+    assert result.new == ("a",)
+    assert by_name(result)["a"].kl != old.kl
+    assert [score.student for score in run.scores.peek()] == ["teacher", "a", "b"]
+
+
+def test_other_settings_with_the_same_weights_are_scored_again(run: Run) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    shutil.rmtree(run.student("a"))
+    add_student(run, "a", steps=9)
+    assert by_name(run_eval(run))["a"].steps == 9
+
+
+def test_another_split_is_scored_beside_the_first(run: Run) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    other = run_eval(run, split="train")
+    assert other.new == ("teacher", "a")
+    assert [(score.split, score.student) for score in run.scores.peek()] == [
+        ("train", "teacher"),
+        ("train", "a"),
+        ("validation", "teacher"),
+        ("validation", "a"),
+    ]
+    assert run_eval(run).new == ()
+
+
+def test_seeds_stand_in_the_order_of_their_numbers(run: Run) -> None:
+    for seed in (10, 2):
+        add_student(run, f"kd-shots-s{seed}", seed=seed)
+    assert [score.student for score in run_eval(run).scores] == ["teacher", "kd-shots-s2", "kd-shots-s10"]
+
+
+def test_what_was_scored_before_a_failure_is_kept(run: Run) -> None:
+    add_student(run, "a")
+    add_student(run, "b")
+    (run.student("b") / "config.json").write_text('{"model_type": "bert", "id2label": {"0": "negative"}}')
+    with pytest.raises(CodError):
+        run_eval(run)
+    shutil.rmtree(run.student("b"))
+    add_student(run, "b")
+    assert run_eval(run).new == ("b",)
+
+
+def test_force_scores_everybody_anew_and_archives(run: Run) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    assert run_eval(run, force=True).new == ("teacher", "a")
+    assert len(list((run.folder / "archive").glob("*/5-scores.jsonl"))) == 1
+
+
+# Which rows
+
+
+def test_a_folder_is_scored_on_its_test_split_if_it_has_one(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    assert run_eval(run).split == "validation"
+    write_rows(tmp_path / "films" / "test.jsonl", ROWS[80:90])
+    assert (run_eval(run).split, run_eval(run).rows) == ("test", 10)
+
+
+def test_of_one_file_the_rows_that_were_not_sampled_are_scored(tmp_path: Path, teacher: Path) -> None:
+    data = write_rows(tmp_path / "films.jsonl", TRAIN)
+    run = begin(Run(tmp_path / "run"), data, teacher)
+    add_student(run, "a")
+    result = run_eval(run)
+    assert (result.task, result.split, result.rows) == ("films", "all", 36)
+    assert result.dropped == {"sampled": 4}
+    assert not {row.id for row in run.shots.read()} & {row.id for row in run.teacher_labels.read()}
+
+
+def test_a_file_that_was_sampled_whole_has_no_row_left(tmp_path: Path, teacher: Path) -> None:
+    run = Run(tmp_path / "run")
+    sample(run, SampleSettings(data=str(write_rows(tmp_path / "films.jsonl", TRAIN)), shots="all"), Ui.silent())
+    label(run, LabelSettings(teacher=str(teacher), device="cpu"), Ui.silent())
+    add_student(run, "a")
+    with pytest.raises(CodError, match="no row left to score on: 40 sampled") as failure:
+        run_eval(run)
+    assert "--data" in str(failure.value.hint)
+
+
+def test_rows_of_another_file_of_the_same_name_are_no_shots(tmp_path: Path, teacher: Path) -> None:
+    run = begin(Run(tmp_path / "run"), write_rows(tmp_path / "films.jsonl", TRAIN), teacher)
+    add_student(run, "a")
+    other = write_rows(tmp_path / "other" / "films.jsonl", VALIDATION)
+    result = run_eval(run, data=str(other))
+    assert (result.rows, result.dropped) == (40, {})
+
+
+def test_rows_equal_to_a_trained_text_are_dropped_and_counted(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    assert run_eval(run).rows == 40
+    text, name = VALIDATION[0]
+    add_counterfactual(run, text, name)
+    ui = Told()
+    result = run_eval(run, ui)
+    assert (result.rows, result.dropped) == (39, {"trained": 1})
+    assert result.new == ("teacher", "a")
+    assert {score.n for score in run.scores.peek()} == {39}
+    assert any("1 equal to a trained text" in line for line in ui.told)
+
+
+def test_rows_equal_to_a_rivals_text_are_dropped(run: Run) -> None:
+    add_student(run, "a")
+    add_counterfactual(run, *VALIDATION[3])
+    (run.folder / "2-counterfactuals.jsonl").rename(run.folder / "2-eda.jsonl")
+    (run.folder / "2-counterfactuals.meta.json").rename(run.folder / "2-eda.meta.json")
+    assert run_eval(run).dropped == {"trained": 1}
+
+
+def add_counterfactual(run: Run, text: str, name: str) -> None:
+    shot = run.shots.read()[0]
+    row = Counterfactual(
+        id=f"{shot.id}~{name}",
+        shot_id=shot.id,
+        text=text,
+        label=name,
+        source_label=shot.label,
+        kind="cfe",
+        generator="file",
+        prompt=None,
+        flipped=None,
+        p_before=None,
+        p_after=None,
+        edit_ratio=0.5,
+        n_edits=1,
+        minimal=None,
+        attempts=1,
+    )
+    run.counterfactuals.finish(run.counterfactuals.begin({}, labels=LABELS), [row])
+
+
+def test_it_says_what_it_used(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    ui = Told()
+    result = run_eval(run, ui)
+    assert ui.told[0] == f"Scoring on {tmp_path / 'films'}, split validation: 40 rows"
+    assert (result.data, result.split, result.task) == (str(tmp_path / "films"), "validation", "films")
+
+
+def test_labels_that_are_not_the_runs_are_named_with_an_option_to_paste(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    other = write_rows(tmp_path / "other.jsonl", [(text, name.upper()) for text, name in VALIDATION])
+    with pytest.raises(CodError, match="NEGATIVE, POSITIVE; this run's are negative, positive") as failure:
+        run_eval(run, data=str(other))
+    option = "--label-names 'NEGATIVE=negative,POSITIVE=positive'"
+    assert option in str(failure.value.hint)
+    assert run_eval(run, data=str(other), label_names="NEGATIVE=negative,POSITIVE=positive").rows == 40
+
+
+def test_rows_of_one_class_can_be_scored(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    other = write_rows(tmp_path / "good.jsonl", [row for row in VALIDATION if row[1] == "positive"])
+    assert by_name(run_eval(run, data=str(other)))["teacher"].accuracy == 1.0
+
+
+def test_columns_given_to_sample_are_used_again(tmp_path: Path, teacher: Path) -> None:
+    for split, rows in (("train", TRAIN), ("validation", VALIDATION)):
+        lines = "".join(f"{text}\t{LABELS.index(name)}\n" for text, name in rows)
+        (tmp_path / "films").mkdir(exist_ok=True)
+        (tmp_path / "films" / f"{split}.tsv").write_text("words\tgold\n" + lines)
+    names = {"text_column": ("words",), "label_column": "gold", "label_names": "0=negative,1=positive"}
+    run = begin(Run(tmp_path / "run"), tmp_path / "films", teacher, **names)
+    add_student(run, "a")
+    assert by_name(run_eval(run))["teacher"].accuracy == 1.0
+
+
+# Without labels, without a teacher
+
+
+def test_without_labels_there_are_agreement_and_kl_only(run: Run, tmp_path: Path, teacher: Path) -> None:
+    add_student(run, "twin", teacher)
+    ui = Told()
+    result = run_eval(run, ui, data=str(write_texts(tmp_path / "new.jsonl")))
+    assert [score.student for score in result.scores] == ["twin"]
+    assert result.scores[0].agreement == 1.0
+    assert [result.scores[0].accuracy, result.scores[0].ece, result.scores[0].brier] == [None] * 3
+    assert "without labels: agreement and KL only" in ui.told[0]
+
+
+def test_rows_without_a_label_are_dropped_where_others_have_one(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    rows = [*VALIDATION[:10], *((text, None) for text, _ in VALIDATION[10:13])]
+    result = run_eval(run, data=str(write_rows(tmp_path / "new.jsonl", rows)))
+    assert (result.rows, result.dropped) == (10, {"unlabelled": 3})
+
+
+def test_a_teacher_that_is_gone_costs_agreement_and_kl(run: Run, teacher: Path) -> None:
+    add_student(run, "a")
+    shutil.rmtree(teacher)
+    ui = Told()
+    result = run_eval(run, ui)
+    assert result.teacher is None
+    assert [score.student for score in result.scores] == ["a"]
+    assert result.scores[0].accuracy is not None
+    assert [result.scores[0].agreement, result.scores[0].kl] == [None] * 2
+    assert any(line.startswith("warning: no agreement and no KL") for line in ui.told)
+
+
+def test_a_teacher_that_is_gone_is_not_missed_where_its_answers_are_on_disk(run: Run, teacher: Path) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    shutil.rmtree(teacher)
+    add_student(run, "b")
+    assert by_name(run_eval(run))["b"].agreement is not None
+
+
+def test_a_teacher_that_has_changed_is_not_taken_for_the_old_one(run: Run, teacher: Path) -> None:
+    add_student(run, "a")
+    shutil.rmtree(teacher)
+    tiny_classifier(teacher, seed=5)
+    ui = Told()
+    assert run_eval(run, ui).scores[0].agreement is None
+    assert any("has changed since it labelled the shots" in line for line in ui.told)
+
+
+def test_scores_follow_a_new_teacher(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    old = by_name(run_eval(run))
+    other = tiny_classifier(tmp_path / "other", seed=5)
+    label(run, LabelSettings(teacher=str(other), device="cpu", max_length=64, force=True), Ui.silent())
+    new = by_name(run_eval(run))
+    assert new["a"].kl != old["a"].kl
+    assert new["teacher"].brier != old["teacher"].brier
+
+
+def test_neither_labels_nor_a_teacher_is_an_error(run: Run, tmp_path: Path, teacher: Path) -> None:
+    add_student(run, "a")
+    shutil.rmtree(teacher)
+    with pytest.raises(CodError, match="nothing to score"):
+        run_eval(run, data=str(write_texts(tmp_path / "new.jsonl")))
+
+
+def write_texts(path: Path) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text, _ in VALIDATION))
+    return path
+
+
+# What cannot be scored
+
+
+def test_a_run_without_students_names_the_command_that_makes_one(run: Run) -> None:
+    with pytest.raises(CodError, match="no finished student") as failure:
+        run_eval(run)
+    assert f"cod distill {run.folder}" in str(failure.value.hint)
+
+
+def test_a_student_of_other_classes_is_refused(run: Run) -> None:
+    add_student(run, "a", labels=["bad", "good"])
+    with pytest.raises(CodError, match="has the classes bad, good, the shots have negative, positive"):
+        run_eval(run)
+
+
+def test_scoring_leaves_the_random_state_alone(run: Run) -> None:
+    add_student(run, "a")
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    run_eval(run)
+    assert torch.rand(1) == expected
