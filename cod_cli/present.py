@@ -112,7 +112,7 @@ def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
             tables.counts("Attempts", found.counts), tables.attempts(found.attempts, found.sources)
         ),
         "Summary": lambda found: tables.quality(found.quality),
-        "PromptText": lambda found: tables.Whole(printable(found.text)),
+        "PromptText": lambda found: printable(found.text),
     }
     view: RenderableType = views[kind](result)
     return view

@@ -57,8 +57,8 @@ class Ui:
             self._err.print(Text("hint: ", style="cyan").append(printable(error.hint)), soft_wrap=True)
 
     def show(self, result: RenderableType) -> None:
-        """A result on stdout."""
-        self._out.print(result)
+        """A result on stdout; piped, no line of text is wrapped or cut."""
+        self._out.print(result, soft_wrap=not self._out.is_terminal)
 
     def json(self, document: Any) -> None:
         """The result as one JSON document on stdout."""

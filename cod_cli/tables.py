@@ -96,17 +96,6 @@ def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A text that is wrapped on a terminal only: piped, its lines stay as they are."""
-
-    text: Text
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The text, or the text in one piece."""
-        yield self.text if console.is_terminal else Text(no_wrap=True, overflow="ignore").append_text(self.text)
-
-
-@dataclass(frozen=True)
 class Marked:
     """An indented paragraph: ``target``, with the words removed from ``source`` struck in red, the added ones in green.
 
@@ -120,7 +109,7 @@ class Marked:
         """The marked text and an empty line."""
         coloured = console.color_system is not None and not console.no_color
         text = marked(self.source, self.target, coloured=coloured)
-        yield Padding(text, (0, 0, 0, 2)) if console.is_terminal else Whole(Text("  ").append_text(text))
+        yield Padding(text, (0, 0, 0, 2)) if console.is_terminal else Text("  ").append_text(text)
         yield Text()
 
 
@@ -134,12 +123,12 @@ def marked(source: str, target: str, *, coloured: bool) -> Text:
         text.append((added or removed)[0].space)
         if removed:
             old = _joined(removed).plain.lstrip()
-            text.append(old if coloured else f"[-{old}-]", "red strike")
+            text.append(old, "red strike") if coloured else text.append(f"[-{old}-]")
         if removed and added and coloured:
             text.append(" ")
         if added:
             new = _joined(added).plain.lstrip()
-            text.append(new if coloured else f"{{+{new}+}}", "green")
+            text.append(new, "green") if coloured else text.append(f"{{+{new}+}}")
         position = span.target_end
     return text.append_text(_joined(after[position:]))
 
@@ -152,7 +141,7 @@ def pairs(rows: Sequence[tuple[Counterfactual, str]]) -> RenderableType:
     """Each CFE with the text that it was made from: ids, classes, the teacher's P(target), then the marked text."""
     blocks: list[RenderableType] = []
     for cfe, source in rows:
-        blocks += [Whole(_pair_head(cfe, edits.edit_ratio(source, cfe.text))), Marked(source, cfe.text)]
+        blocks += [_pair_head(cfe, edits.edit_ratio(source, cfe.text)), Marked(source, cfe.text)]
     return Group(*blocks)
 
 
@@ -178,7 +167,7 @@ def attempts(rows: Sequence[Attempt], sources: Mapping[str, str]) -> RenderableT
         head.stylize("bold")
         head.append(f"  attempt {row.n}" if row.n else "").append(f"  {row.status}", "red")
         head.append_text(printable(f": {row.reason}" if row.reason else ""))
-        blocks.append(Whole(head))
+        blocks.append(head)
         if row.text:
             blocks.append(Marked(sources.get(row.shot_id, row.text), row.text))
     return Group(*blocks)
