@@ -103,10 +103,12 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
 
 def _read(run: Run) -> _Inputs:
     """Shots, CFEs and rivals; where `cod counterfact` was not begun there are but shots."""
-    cfes = run.counterfactuals
+    shots, cfes = run.shots.read(), run.counterfactuals
+    if not shots:
+        raise CodError(f"{run.shots.path} holds no shots", f"draw some: `{run.shots.command} --data DATA`")
     begun = cfes.meta.exists() or cfes.path.exists()
     return _Inputs(
-        shots=run.shots.read(),
+        shots=shots,
         counterfactuals=cfes.read() if begun else [],
         rivals=run.rival_rows(),
         files=[run.shots, cfes] if begun else [run.shots],
