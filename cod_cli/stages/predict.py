@@ -43,7 +43,7 @@ def predict(model: str, file: Path | str, settings: PredictSettings, ui: Ui) -> 
         ui: where rows without a text are mentioned.
 
     Raises:
-        CodError: no such file, column or model, or a broken line, named; what came before it was yielded.
+        CodError: no such file, column or model, or a broken line, named.
     """
     rows = _read(str(file), settings.text_column)
     classifier = load_classifier(model, device=settings.device)
