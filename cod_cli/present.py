@@ -96,9 +96,10 @@ def eval_(result: EvalResult) -> RenderableType:
 
 def teach(result: TeachResult) -> RenderableType:
     """Where the teacher is and how good."""
-    scored = "" if result.accuracy is None else f", {result.accuracy:.1%} right on {result.split}"
+    teacher = result.teacher
+    scored = f", {teacher.validation[-1]:.1%} right on validation" if teacher.validation else ""
     return _next(
-        f"{result.folder}: {result.rows} rows, {result.steps} steps, {result.seconds:.0f} s{scored}",
+        f"{result.folder}: {teacher.rows} rows, {teacher.steps} steps, {teacher.seconds:.0f} s{scored}",
         f"cod counterfact RUN --teacher {result.folder}",
     )
 

@@ -1,0 +1,129 @@
+"""`cod teach` on a tiny model: what it learns, what it writes, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification
+
+from cod_cli.artifacts import file_sha
+from cod_cli.errors import CodError
+from cod_cli.models import load_classifier, logits_of
+from cod_cli.report import Ui
+from cod_cli.settings import TeachSettings
+from cod_cli.stages.teach import TeachResult, teach
+from cod_cli.training import DivergedError
+from tests.tiny import Family, sentences, tiny_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for split, seed in (("train", 0), ("validation", 1), ("test", 2)):
+        write(folder / f"{split}.jsonl", seed)
+    return folder
+
+
+def write(path: Path, seed: int) -> None:
+    rows = [{"text": f"{text} {i}", "label": label} for i, (text, label) in enumerate(sentences(48, seed=seed))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run(out: Path, data: Path, model: Path, **options: object) -> TeachResult:
+    chosen = {"epochs": 1, "batch_size": 8, "lr": 1e-3, "max_length": 64, "device": "cpu", **options}
+    return teach(out, TeachSettings(data=str(data), model=str(model), **chosen), Ui.silent())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", ["bert", "qwen2"])
+def test_an_encoder_or_decoder_learns_the_training_split(tmp_path: Path, data: Path, family: Family) -> None:
+    model = tiny_base(tmp_path / "model", family=family)
+    result = run(tmp_path / "out", data, model, epochs=25, lr=5e-3)
+    assert len(result.teacher.validation) == 25
+    assert result.teacher.validation[-1] > 0.8
+    assert load_classifier(str(tmp_path / "out"), device="cpu").labels == ("negative", "positive")
+
+
+def test_the_folder_says_how_it_was_made(tmp_path: Path, data: Path, base: Path) -> None:
+    run(tmp_path / "out", data, base, epochs=2)
+    stored = yaml.safe_load((tmp_path / "out" / "settings.yaml").read_text())
+    assert (stored["source"], stored["split"], stored["rows"], stored["steps"]) == ("films", "train", 48, 12)
+    assert stored["settings"]["lr"] == 1e-3
+    assert len((tmp_path / "out" / "history.jsonl").read_text().splitlines()) == 12
+    assert "fine-tuned by `cod teach`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_reported_accuracy_is_that_of_the_last_weights_on_the_validation_split(
+    tmp_path: Path, data: Path, base: Path
+) -> None:
+    result = run(tmp_path / "out", data, base, epochs=2)
+    classifier = load_classifier(str(tmp_path / "out"), device="cpu")
+    rows = [json.loads(line) for line in (data / "validation.jsonl").read_text().splitlines()]
+    chosen = logits_of(classifier, [row["text"] for row in rows]).argmax(1)
+    right = sum(classifier.labels[i] == row["label"] for i, row in zip(chosen, rows, strict=True))
+    assert result.teacher.validation[-1] == right / len(rows)
+
+
+def test_the_test_split_is_never_opened(tmp_path: Path, data: Path, base: Path) -> None:
+    (data / "test.jsonl").write_text("no JSON at all\n")
+    assert run(tmp_path / "out", data, base).fresh
+
+
+def test_one_file_without_a_validation_split_is_enough(tmp_path: Path, data: Path, base: Path) -> None:
+    assert run(tmp_path / "out", data / "train.jsonl", base).teacher.validation == []
+
+
+def test_validation_does_not_touch_the_training(tmp_path: Path, data: Path, base: Path) -> None:
+    run(tmp_path / "with", data, base, epochs=2)
+    (data / "validation.jsonl").unlink()
+    run(tmp_path / "without", data, base, epochs=2)
+    assert weights(tmp_path / "with") == weights(tmp_path / "without")
+
+
+def test_the_seed_decides_all(tmp_path: Path, data: Path, base: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / name, data, base, seed=seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+
+
+def weights(folder: Path) -> str:
+    return file_sha(folder / "model.safetensors")
+
+
+def test_the_same_command_again_trains_nothing(tmp_path: Path, data: Path, base: Path) -> None:
+    assert run(tmp_path / "out", data, base).fresh
+    assert not run(tmp_path / "out", data, base).fresh
+
+
+def test_other_settings_data_or_contents_at_its_place_are_refused(tmp_path: Path, data: Path, base: Path) -> None:
+    run(tmp_path / "out", data, base)
+    with pytest.raises(CodError, match=r"trained otherwise.*epochs: 1 → 2") as caught:
+        run(tmp_path / "out", data, base, epochs=2)
+    assert "--force" in str(caught.value.hint)
+    write(data / "train.jsonl", seed=9)
+    with pytest.raises(CodError, match="the rows have changed"):
+        run(tmp_path / "out", data, base)
+    with pytest.raises(CodError, match="not from `cod teach`"):
+        run(data, data, base)
+
+
+def test_force_archives_what_was_there(tmp_path: Path, data: Path, base: Path) -> None:
+    run(tmp_path / "out", data, base)
+    old = weights(tmp_path / "out")
+    run(tmp_path / "out", data, base, epochs=2, force=True)
+    assert [weights(path) for path in tmp_path.glob("archive/*/out")] == [old]
+
+
+def test_divergence_keeps_the_last_good_weights_beside(tmp_path: Path, data: Path, base: Path) -> None:
+    with pytest.raises(DivergedError, match="diverged at step"):
+        run(tmp_path / "out", data, base, lr=1e30)
+    kept = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out.diverged")
+    assert all(torch.isfinite(parameter).all() for parameter in kept.parameters())
+    assert not (tmp_path / "out").exists()
