@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -14,12 +15,17 @@ from cod_cli.errors import CodError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+# The base of all that can go wrong on the way, of whichever HTTP library the Hub's client is built on.
+_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
 
 
 def fingerprint(name: str | Path) -> str:
     """16 hex digits over configuration (labels included), weights and tokenizer: other answers, other digits."""
     folder = find_model(str(name))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise CodError(f"{folder / 'config.json'} is damaged: not JSON", "fetch or save the model again") from None
     config = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     small = {path for pattern in ("*token*", "vocab*", "merges*", "*.model") for path in folder.glob(pattern)}
@@ -50,7 +56,7 @@ def find_model(name: str) -> Path:
         raise CodError(f"{name} is gated on the Hub", "accept its terms there, then `hf auth login`") from None
     except RepositoryNotFoundError:
         raise CodError(f"{name} is neither a folder here nor a model on the Hub", "check its spelling") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError):
+    except (LocalEntryNotFoundError, _HTTP_ERROR):
         raise CodError(
             f"{name} is no folder here, not in the Hub's cache, and the Hub cannot be reached",
             "check the path, or the network; a local model folder needs none",

@@ -93,19 +93,39 @@ def load_student(
         CodError: no such model, or one whose layers cannot be told apart.
         UsageError: more layers asked than there are.
     """
-    target = pick_device(device)
+    return load_trunk(name, labels, layers=layers).student(seed=seed, device=device)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A pretrained model, read once, from which students are drawn that differ in the seed of their heads."""
+
+    architecture: type[PreTrainedModel]
+    config: PreTrainedConfig
+    weights: dict[str, torch.Tensor]
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...]
+
+    def student(self, *, seed: int = 0, device: str = "auto") -> Classifier:
+        """A model of its own, as `load_student` gives it."""
+        target = pick_device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.architecture(copy.deepcopy(self.config))
+        model.load_state_dict(self.weights, strict=False)
+        _align_padding(model, self.tokenizer)
+        return _on(target, model, self.tokenizer, self.labels)
+
+
+def load_trunk(name: str, labels: Sequence[str], *, layers: int | None = None) -> Trunk:
+    """Read what `load_student` needs of a model, once for several seeds."""
     folder = find_model(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        trunk, untrained = _load(name, folder, labels)
-        config = copy.deepcopy(trunk.config)
-        keep = None if layers is None else _kept_layers(name, trunk, config, layers)
-        torch.manual_seed(seed)
-        model = type(trunk)(config)
-    model.load_state_dict(_trunk_weights(trunk, untrained, keep), strict=False)
-    tokenizer = _load_tokenizer(name, folder)
-    _align_padding(model, tokenizer)
-    return _on(target, model, tokenizer, tuple(labels))
+        model, untrained = _load(name, folder, labels)
+    config = copy.deepcopy(model.config)
+    keep = None if layers is None else _kept_layers(name, model, config, layers)
+    weights = _trunk_weights(model, untrained, keep)
+    return Trunk(type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
 
 
 def encode(classifier: Classifier, texts: Sequence[str], max_length: int = 256) -> list[Encoding]:
@@ -259,7 +279,7 @@ def _align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
     """Where the layers are and which stay; ``config`` is changed to match."""
-    total = config.num_hidden_layers
+    total = getattr(config, "num_hidden_layers", 0)
     if not 1 <= layers <= total:
         raise UsageError(f"--student-layers is {layers}; {name} has {total}", f"choose 1 to {total}")
     stacks = [

@@ -8,9 +8,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from cod_cli import checkpoints
 from cod_cli.checkpoints import find_model, fingerprint
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models import (
@@ -24,7 +26,7 @@ from cod_cli.models import (
     pick_device,
     save_classifier,
 )
-from tests.tiny import Family, sentences, tiny_base, tiny_classifier
+from tests.tiny import Family, sentences, tiny_base, tiny_classifier, tiny_tokenizer
 
 FAMILIES = get_args(Family)
 DECODERS = ("qwen2",)
@@ -64,6 +66,7 @@ def test_a_saved_classifier_gives_the_same_answers_in_a_pipeline(family: Family,
     answers = pipeline("text-classification", str(tmp_path / "student"), top_k=None)(TEXTS, batch_size=4)
     scores = np.array([[{a["label"]: a["score"] for a in row}[name] for name in student.labels] for row in answers])
     np.testing.assert_allclose(np.log(scores), torch.log_softmax(torch.tensor(logits), -1), atol=1e-5)
+    assert json.loads((tmp_path / "student" / "config.json").read_text())["dtype"] == "float32"
     again = load_classifier(str(tmp_path / "student"))
     assert again.labels == ("no", "maybe", "yes")
     np.testing.assert_array_equal(logits_of(again, TEXTS), logits)
@@ -261,6 +264,58 @@ def test_what_is_no_model_is_refused_in_one_line(
         load_student(name, ["a", "b"])
     assert "\n" not in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError, "is gated"),
+        (RepositoryNotFoundError, "nor a model on the Hub"),
+        (LocalEntryNotFoundError, "cannot be reached"),
+        (HfHubHTTPError, "cannot be reached"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_one_line(
+    error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise error.__new__(error)
+
+    monkeypatch.setattr(checkpoints, "snapshot_download", refuse)
+    with pytest.raises(CodError, match=f"org/name .*{message}"):
+        find_model("org/name")
+
+
+def test_from_the_hub_safetensors_are_fetched_and_pickles_only_in_their_absence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_base(tmp_path)
+    asked: list[str] = []
+
+    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        asked.append(allow_patterns[-1])
+        if allow_patterns[-1].endswith(".bin"):
+            torch.save({}, folder / "pytorch_model.bin")
+        return str(folder)
+
+    monkeypatch.setattr(checkpoints, "snapshot_download", download)
+    assert find_model("org/name") == folder
+    assert asked == ["*.safetensors"]
+    (folder / "model.safetensors").unlink()
+    assert find_model("org/name") == folder
+    assert asked[1:] == ["*.safetensors", "pytorch_model*.bin"]
+
+
+def test_layers_that_share_their_weights_cannot_be_cut(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(["the film is good"])
+    config = AlbertConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=32, num_attention_heads=2, intermediate_size=32
+    )
+    AlbertModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert np.isfinite(logits_of(load_student(str(tmp_path), ["a", "b"]), ["good"])).all()
+    with pytest.raises(CodError, match=r"layers of .* cannot be told apart"):
+        load_student(str(tmp_path), ["a", "b"], layers=3)
 
 
 def test_code_in_a_model_folder_is_never_run(tmp_path: Path) -> None:

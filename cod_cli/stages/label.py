@@ -165,6 +165,8 @@ def _fits(soft: SoftLabel | None, row: Row, labels: Sequence[str]) -> bool:
 def _ask(run: Run, rows: Sequence[Row], teacher: WhiteBoxTeacher, ui: Ui) -> dict[str, SoftLabel]:
     """Soft labels for these rows, appended to the file chunk by chunk."""
     asked: dict[str, SoftLabel] = {}
+    if not rows:
+        return asked
     with ui.progress("Asking the teacher", total=len(rows)) as advance:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
