@@ -15,7 +15,7 @@ from cod_cli.checkpoints import fingerprint
 from cod_cli.embeddings import seen_rows_only
 from cod_cli.errors import CodError, UsageError
 from cod_cli.losses import hard_loss, soft_loss
-from cod_cli.models import Classifier, load_student, save_classifier
+from cod_cli.models import Classifier, Trunk, load_trunk, save_classifier
 from cod_cli.records import Step, Student
 from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings
@@ -52,9 +52,10 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
     start = fingerprint(settings.student)
     plans = [_plan(name, seed, data, start, settings) for name, seed in zip(names, settings.seeds, strict=True)]
     missing = [plan for plan in plans if settings.force or not _is_there(run, plan)]
+    trunk = load_trunk(settings.student, data.labels, layers=settings.student_layers) if missing else None
     for plan in plans:
-        if plan in missing:
-            _make(run, plan, data, settings, ui)
+        if trunk is not None and plan in missing:
+            _make(run, plan, data, trunk, settings, ui)
         else:
             ui.note(f"{run.student(plan.name)} is already there")
     return DistillResult(
@@ -129,10 +130,8 @@ def _is_there(run: Run, plan: Student) -> bool:
     return True
 
 
-def _make(run: Run, plan: Student, data: TrainSet, settings: DistillSettings, ui: Ui) -> None:
-    classifier = load_student(
-        settings.student, data.labels, layers=settings.student_layers, seed=plan.seed, device=settings.device
-    )
+def _make(run: Run, plan: Student, data: TrainSet, trunk: Trunk, settings: DistillSettings, ui: Ui) -> None:
+    classifier = trunk.student(seed=plan.seed, device=settings.device)
     history: list[Step] = []
     start = perf_counter()
     try:
