@@ -2,23 +2,27 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import TypeVar
 
-import numpy as np
-
 from cod_cli.artifacts import Run
 from cod_cli.data import load_table
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.generators import Generator, Need, Proposal
+from cod_cli.generators.editor import open_editor
+from cod_cli.generators.file import WrittenPairs, open_pairs
+from cod_cli.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.ledger import Case, Ledger
-from cod_cli.records import Attempt, Counterfactual, Shot
+from cod_cli.prices import Estimate, find_price
+from cod_cli.quality import QualityReport, Work, report
+from cod_cli.records import Manifest, Shot
 from cod_cli.report import Ui
 from cod_cli.settings import CounterfactSettings
-from cod_cli.teachers import Teacher, WhiteBoxTeacher, load_teacher
-from cod_cli.verify import Candidate, Verdict, Verifier
+from cod_cli.teachers import Teacher, load_teacher
+from cod_cli.verify import Candidate, Verifier
 
 T = TypeVar("T")
 
@@ -31,43 +35,63 @@ class CounterfactResult:
     """What `cod counterfact` did; ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit."""
 
     run: Run
-    counterfactuals: list[Counterfactual]
     counts: dict[str, int]
+    quality: QualityReport
     usage: dict[str, int]
     cost: float | None
     seconds: float
 
 
-def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult:
+@dataclass(frozen=True)
+class CounterfactPlan:
+    """What the first round of requests would take: for all shots, and for those that ``--for-mix cod`` needs."""
+
+    everything: Estimate
+    for_mix_cod: Estimate
+    max_attempts: int
+
+
+def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
     """Write ``2-counterfactuals.jsonl``: for each shot and target the smallest edit that flips the teacher.
 
     Raises:
         PartialError: some cases are without an answer; all else is saved.
     """
     started = perf_counter()
-    shots_manifest = run.shots.require()
-    labels = shots_manifest.labels
+    labels = run.shots.require().labels
     shots = run.shots.read()
     _check(settings, labels)
-    if settings.force:
-        run.archive(run.counterfactuals.path, run.counterfactuals.meta, run.attempts, run.replies)
     teacher = load_teacher(settings, labels) if settings.teacher else None
-    fingerprint = teacher.fingerprint if teacher else None
-    manifest = run.counterfactuals.check(settings.results(), teacher=fingerprint)
-    generators = _generators(run, settings, labels, teacher)
-    ledger = Ledger(run, *_wanted(shots, labels, teacher, settings), generators)
-    ledger.resume(manifest)
-    budget = len(shots) if settings.for_mix == "cod" else None
-    if manifest is None or not manifest.complete or ledger.asked(budget):
-        manifest = run.counterfactuals.begin(
-            settings.results(), labels=labels, seed=settings.seed, teacher=fingerprint, inputs=[run.shots.path]
-        )
-        verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
-        _work(ledger, verifier, budget, ui)
-        _close(run, ledger, manifest, settings)
-    else:
-        ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
-    return _result(run, ledger, perf_counter() - started)
+    if run.shots.edited():
+        ui.note(f"{run.shots.path} was edited by hand since it was made")
+    if settings.force and not settings.dry_run:
+        run.archive(run.counterfactuals.path, run.counterfactuals.meta, run.attempts, run.replies)
+    manifest = run.counterfactuals.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
+    with _generators(run, settings, labels, shots, teacher, ui) as generators:
+        ledger = Ledger(run, *_wanted(shots, labels, teacher, settings, generators[0]), generators)
+        ledger.resume(manifest)
+        if settings.dry_run:
+            return _plan(ledger, generators[0], len(shots))
+        budget = len(shots) if settings.for_mix == "cod" else None
+        if manifest is None or not manifest.complete or ledger.asked(budget):
+            _write(ledger, settings, teacher, budget, ui)
+        else:
+            ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
+    return _result(run, shots, perf_counter() - started)
+
+
+def _write(ledger: Ledger, settings: CounterfactSettings, teacher: Teacher | None, budget: int | None, ui: Ui) -> None:
+    run = ledger.run
+    labels = run.shots.require().labels
+    manifest = run.counterfactuals.begin(
+        settings.results(),
+        labels=labels,
+        seed=settings.seed,
+        teacher=teacher.fingerprint if teacher else None,
+        inputs=[run.shots.path],
+    )
+    _work(ledger, Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio), budget, ui)
+    _close(ledger, manifest, settings)
 
 
 def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
@@ -75,24 +99,32 @@ def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
         raise UsageError(
             f"--target is {settings.target!r}, no label of these shots", f"choose nearest, all or: {', '.join(labels)}"
         )
-    if settings.target == "nearest" and len(labels) > 2 and not settings.teacher:
+    if settings.generator == "editor" and not settings.teacher:
+        raise UsageError("--generator editor needs a teacher to guide it", "add --teacher")
+    if settings.generator == "file" and not settings.from_file:
+        raise UsageError("--generator file needs the pairs", "add --from FILE")
+    if settings.generator == "openai" and not settings.model:
+        raise UsageError("no LLM is named", "add --model NAME, or --generator editor --teacher T to do without an LLM")
+    if settings.target == "nearest" and len(labels) > 2 and not settings.teacher and settings.generator != "file":
         raise UsageError(
             "--target nearest needs a teacher to tell which class is nearest", "add --teacher, or use --target all"
         )
 
 
 def _wanted(
-    shots: Sequence[Shot], labels: Sequence[str], teacher: Teacher | None, settings: CounterfactSettings
+    shots: Sequence[Shot],
+    labels: Sequence[str],
+    teacher: Teacher | None,
+    settings: CounterfactSettings,
+    generator: Generator,
 ) -> tuple[list[tuple[Shot, list[str]]], dict[str, str]]:
     """For each shot its targets, and the class the teacher chooses on it, by shot id."""
-    if teacher is None:
-        return [(shot, _targets(shot, labels, None, settings.target)) for shot in shots], {}
-    logits = teacher.logits([shot.text for shot in shots])
-    chosen = {shot.id: labels[int(row.argmax())] for shot, row in zip(shots, logits, strict=True)}
-    wanted = [
-        (shot, _targets(shot, labels, row.tolist(), settings.target)) for shot, row in zip(shots, logits, strict=True)
-    ]
-    return wanted, chosen
+    logits = [row.tolist() for row in teacher.logits([shot.text for shot in shots])] if teacher else [None] * len(shots)
+    chosen = {shot.id: labels[row.index(max(row))] for shot, row in zip(shots, logits, strict=True) if row}
+    if isinstance(generator, WrittenPairs):
+        return [(shot, generator.targets(shot)) for shot in shots], chosen
+    targets = [_targets(shot, labels, row, settings.target) for shot, row in zip(shots, logits, strict=True)]
+    return list(zip(shots, targets, strict=True)), chosen
 
 
 def _targets(shot: Shot, labels: Sequence[str], logits: Sequence[float] | None, target: str) -> list[str]:
@@ -147,25 +179,74 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
+@contextmanager
 def _generators(
-    run: Run, settings: CounterfactSettings, labels: Sequence[str], teacher: Teacher | None
-) -> list[Generator]:
+    run: Run, settings: CounterfactSettings, labels: Sequence[str], shots: Sequence[Shot], teacher: Teacher | None, ui: Ui
+) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
-    raise NotImplementedError
+    if settings.generator == "openai":
+        with open_generator(run.replies, settings, labels, ui.note) as llm:
+            yield [llm]
+    elif settings.generator == "file" and settings.from_file:
+        yield [open_pairs(settings.from_file, shots, labels, ui.note)]
+    else:
+        yield [open_editor(teacher, _training_texts(run, ui))]
 
 
-def _close(run: Run, ledger: Ledger, manifest: Manifest, settings: CounterfactSettings) -> None:
-    unanswered = sum(case.unanswered for case in ledger.cases.values())
-    complete = not unanswered or settings.accept_partial
-    run.counterfactuals.finish(manifest, ledger.counterfactuals(), complete=complete, counts=ledger.counts())
+def _training_texts(run: Run, ui: Ui) -> list[str]:
+    """The texts that the shots were drawn from; empty, with a note, where they are not at hand any more."""
+    source = run.shots.require().settings
+    try:
+        table = load_table(
+            source["data"],
+            split=source["split"],
+            text_columns=source["text_column"],
+            label_column=source["label_column"],
+            label_names=source["label_names"],
+            require_labels=False,
+        )
+    except CodError as error:
+        ui.note(f"the editor takes its words from the teacher's vocabulary: {error.message}")
+        return []
+    return [row.text for row in table.rows]
+
+
+def _close(ledger: Ledger, manifest: Manifest, settings: CounterfactSettings) -> None:
+    """Finish the files; raise where cases are still without an answer."""
+    run, counts = ledger.run, ledger.counts()
+    complete = not counts["unanswered"] or settings.accept_partial
+    usage = _usage(run)
+    price = find_price(settings.model, settings.price) if settings.model else None
+    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    run.counterfactuals.finish(
+        manifest, ledger.counterfactuals(), complete=complete, counts=counts, usage=usage, cost=cost
+    )
     if not complete:
-        reasons = Counter(a.reason for a in ledger.attempts() if a.status == "error")
+        reasons = Counter(attempt.reason for attempt in ledger.attempts() if attempt.status == "error")
         raise PartialError(
-            f"{unanswered} of {len(ledger.cases)} counterfactuals are still without an answer"
-            f" ({reasons.most_common(1)[0][0]})",
+            f"{counts['unanswered']} of {counts['cases']} counterfactuals are without an answer:"
+            f" {reasons.most_common(1)[0][0]}",
             "the same command asks again for just those; --accept-partial closes the stage without them",
         )
 
 
-def _result(run: Run, ledger: Ledger, seconds: float) -> CounterfactResult:
-    return CounterfactResult(run, ledger.counterfactuals(), ledger.counts(), {}, None, round(seconds, 2))
+def _usage(run: Run) -> dict[str, int]:
+    """Tokens of all replies that this run has paid for."""
+    paid = [reply.usage for reply in run.read_replies() if reply.usage]
+    return {name: sum(usage.get(name, 0) for usage in paid) for name in ("prompt_tokens", "completion_tokens")}
+
+
+def _plan(ledger: Ledger, generator: Generator, k: int) -> CounterfactPlan:
+    if not isinstance(generator, OpenAIGenerator):
+        raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
+    everything, for_mix_cod = (
+        generator.estimate([Need(case.shot, case.target, case.tries + 1) for case in ledger.asked(budget)])
+        for budget in (None, k)
+    )
+    return CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
+
+
+def _result(run: Run, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
+    manifest = run.counterfactuals.require()
+    work = Work(shots, run.counterfactuals.read(), run.read_attempts(), run.read_replies(), manifest.cost)
+    return CounterfactResult(run, manifest.counts, report(work), manifest.usage, manifest.cost, round(seconds, 2))
