@@ -133,7 +133,6 @@ def show(
     Examples: cod show runs/a --limit 5; cod show runs/a --summary; cod show --prompt sentiment
     """
     from cod_cli.artifacts import Run
-    from cod_cli.artifacts import Run
     from cod_cli.stages.show import show
 
     _present(ui, "show", show(Run(run) if run else None, settings, ui))

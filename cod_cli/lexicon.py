@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def build_lexicon(classifier: Classifier, texts: Sequence[str]) -> Lexicon:
     tokens = _single_tokens(classifier, words)
     if len(tokens) < ENOUGH:
         tokens |= _single_tokens(classifier, _vocabulary_words(classifier))
-    table = classifier.model.get_input_embeddings().weight.detach()
+    table = cast(Tensor, classifier.model.get_input_embeddings().weight).detach()
     ids = torch.tensor(list(tokens.values()), device=table.device)
     return Lexicon(tuple(tokens), table[ids].float())
 
@@ -58,7 +59,7 @@ def _frequent_words(texts: Iterable[str]) -> list[str]:
 def _vocabulary_words(classifier: Classifier) -> list[str]:
     """What the tokenizer's entries spell, where that is letters in lower case."""
     tokenizer = classifier.tokenizer
-    spelled = (tokenizer.decode([index]).strip() for index in range(len(tokenizer)))
+    spelled = (str(tokenizer.decode([index])).strip() for index in range(len(tokenizer)))
     return list(dict.fromkeys(word for word in spelled if word.isalpha() and word == word.lower() and len(word) > 1))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,7 +15,7 @@ from cod_cli.records import Record
 from cod_cli.report import printable
 
 if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
-    from cod_cli.stages.counterfact import CounterfactResult
+    from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalResult
@@ -51,8 +51,11 @@ def sample(result: SampleResult) -> RenderableType:
     )
 
 
-def counterfact(result: CounterfactResult) -> RenderableType:
-    """How the cases stand, the quality of what was accepted, and what comes next."""
+def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
+    """How the cases stand, the quality of what was accepted, and what comes next; or what it would cost."""
+    if type(result).__name__ == "CounterfactPlan":
+        return _plan(cast("CounterfactPlan", result))
+    result = cast("CounterfactResult", result)
     counts = result.counts
     line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.run.counterfactuals.path}"
     parts = {
@@ -66,6 +69,16 @@ def counterfact(result: CounterfactResult) -> RenderableType:
         tables.quality(result.quality),
         _next(line, f"cod show {result.run.folder}; cod label {result.run.folder} --teacher T"),
     )
+
+
+def _plan(plan: CounterfactPlan) -> RenderableType:
+    lines = [
+        f"{name}: {what.calls} requests, about {what.prompt_tokens:,} + {what.completion_tokens:,} tokens"
+        + ("" if what.cost is None else f", about {what.cost:.4f}")
+        for name, what in (("all shots", plan.everything), ("--for-mix cod", plan.for_mix_cod))
+    ]
+    retries = f"first attempts only; up to {plan.max_attempts} where a reply does not flip. Nothing was sent."
+    return printable("\n".join([*lines, retries]))
 
 
 def label(result: LabelResult) -> RenderableType:

@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cod_cli.teachers import flips
 
 from cod_cli.edits import apply, n_edits, spans, words
 from cod_cli.revert import Minimal, Pair, is_rewrite, minimise, salient_words
+from cod_cli.teachers import flips
 
 
 class FakeTeacher:

@@ -43,9 +43,7 @@ class _State:
     def replace(self, position: int, word: str) -> "_State":
         old = self.tokens[position]
         new = Token(old.space, _cased(word, old.text))
-        return _State(
-            (*self.tokens[:position], new, *self.tokens[position + 1 :]), self.edited | {position}
-        )
+        return _State((*self.tokens[:position], new, *self.tokens[position + 1 :]), self.edited | {position})
 
 
 class Editor:

@@ -181,7 +181,12 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 @contextmanager
 def _generators(
-    run: Run, settings: CounterfactSettings, labels: Sequence[str], shots: Sequence[Shot], teacher: Teacher | None, ui: Ui
+    run: Run,
+    settings: CounterfactSettings,
+    labels: Sequence[str],
+    shots: Sequence[Shot],
+    teacher: Teacher | None,
+    ui: Ui,
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":

@@ -42,6 +42,7 @@ class DemoResult:
     """Scores of teacher and students by arm, and some of the pairs that were made."""
 
     folder: Path
+    k: int
     teacher: Score
     accuracy: dict[str, list[float]]
     pairs: list[tuple[Shot, Counterfactual]]
@@ -69,7 +70,7 @@ def demo(folder: Path, settings: DemoSettings, ui: Ui) -> DemoResult:
         pairs += [(shots[row.shot_id], row) for row in run.counterfactuals.read() if row.shot_id in shots]
     accuracy = {arm: [s.accuracy for s in scores if s.mix == arm and s.accuracy is not None] for arm in ARMS}
     taught = next(score for score in scores if score.mix is None)
-    return DemoResult(folder, taught, accuracy, pairs, round(perf_counter() - started, 1))
+    return DemoResult(folder, settings.shots, taught, accuracy, pairs, round(perf_counter() - started, 1))
 
 
 def _one_seed(

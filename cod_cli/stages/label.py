@@ -16,7 +16,7 @@ from cod_cli.teachers import WhiteBoxTeacher, flips, load_teacher
 Row = Shot | Counterfactual
 
 # Rows that are asked for, and then saved, in one go.
-CHUNK = 2048
+CHUNK = 512
 
 
 @dataclass(frozen=True)
