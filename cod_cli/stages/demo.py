@@ -33,7 +33,7 @@ from cod_cli.stages.teach import teach
 AIRLINES = ("united", "usairways", "americanair", "southwestair", "jetblue", "virginamerica")
 # Two annotators in three must have agreed; the rest is noise for a demonstration.
 CONFIDENCE = 0.9
-ROWS = {"train": 1600, "validation": 400, "test": 600}
+ROWS = {"train": 1400, "validation": 200, "test": 700}
 ARMS = ("shots", "cod")
 
 
