@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -83,13 +84,15 @@ def _require_known(table: Table, rows: Sequence[Row], labels: Sequence[str], whe
     unknown = sorted({str(row.label) for row in rows} - set(labels))
     if not unknown:
         return
-    raw = table.labels if len(table.labels) == len(labels) else unknown
-    names = [*labels, *["NAME"] * len(raw)]
-    pairs = ",".join(f"{label}={name}" for label, name in zip(raw, names, strict=False))
-    raise CodError(
-        f"{where} has the labels {', '.join(unknown)}; this run's are {', '.join(labels)}",
-        f"say what they are called: --label-names {pairs!r}",
-    )
+    if len(table.labels) == len(labels):
+        pairs = ",".join(f"{raw}={name}" for raw, name in zip(table.labels, labels, strict=True))
+        hint = f"say what they are called, after checking this guess: --label-names {shlex.quote(pairs)}"
+    else:
+        pairs = ",".join(f"{raw}=NAME" for raw in unknown)
+        hint = (
+            f"name data of this run's classes: --data; or say what they are called: --label-names {shlex.quote(pairs)}"
+        )
+    raise CodError(f"{where} has the labels {', '.join(unknown)}; this run's are {', '.join(labels)}", hint)
 
 
 def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) -> dict[str, float]:

@@ -362,9 +362,16 @@ def test_labels_that_are_not_the_runs_are_named_with_an_option_to_paste(run: Run
     other = write_rows(tmp_path / "other.jsonl", [(text, name.upper()) for text, name in VALIDATION])
     with pytest.raises(CodError, match="NEGATIVE, POSITIVE; this run's are negative, positive") as failure:
         run_eval(run, data=str(other))
-    option = "--label-names 'NEGATIVE=negative,POSITIVE=positive'"
-    assert option in str(failure.value.hint)
+    assert "--label-names NEGATIVE=negative,POSITIVE=positive" in str(failure.value.hint)
     assert run_eval(run, data=str(other), label_names="NEGATIVE=negative,POSITIVE=positive").rows == 40
+
+
+def test_data_with_more_classes_than_the_run_is_refused(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    other = write_rows(tmp_path / "other.jsonl", [*VALIDATION, ("so it goes", "neutral")])
+    with pytest.raises(CodError, match="has the labels neutral; this run's are negative, positive") as failure:
+        run_eval(run, data=str(other))
+    assert "name data of this run's classes: --data" in str(failure.value.hint)
 
 
 def test_rows_of_one_class_can_be_scored(run: Run, tmp_path: Path) -> None:
