@@ -185,15 +185,17 @@ def counts(title: str, numbers: Mapping[str, int | str]) -> Table:
 
 def quality(report: QualityReport) -> Table:
     """One column for all requests, one for each target class and, where there are several, for each prompt."""
-    columns = {"all": report.overall, **{f"→ {name}": part for name, part in report.by_class.items()}}
+    columns = {"all": report.overall, **{f"to {name}": part for name, part in report.by_class.items()}}
     if len(report.by_prompt) > 1:
         columns |= report.by_prompt
     table = _table("Counterfactuals")
     table.add_column("")
     for name in columns:
         table.add_column(printable(name), justify="right", overflow="fold")
-    for name in _QUALITY:
-        table.add_row(name, *(_QUALITY[name](part) for part in columns.values()))
+    for name, cell in _QUALITY.items():
+        cells = [cell(part) for part in columns.values()]
+        if any(shown != MISSING for shown in cells):
+            table.add_row(name, *cells)
     return table
 
 
