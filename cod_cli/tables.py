@@ -52,7 +52,7 @@ def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
     title = f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows"
     table = _table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
     table.add_column("student", overflow="fold")
-    for heading in ("k", "rows\n(real)", "steps", *(HEADINGS[name] for name in shown), "s"):
+    for heading in ("k", "rows\n(real)", "steps", *(HEADINGS[name] for name in shown), "train\ns"):
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut)):
         for score in arm.scores:

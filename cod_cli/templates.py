@@ -34,7 +34,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A checked prompt; ``hash`` is 8 hex digits of SHA-256 over the file's text.
+    """A checked prompt; ``source`` is its file's text, ``hash`` 8 hex digits of SHA-256 over that.
 
     ``labels`` describes classes by name. ``examples`` become turns of user and assistant.
     """
@@ -46,6 +46,7 @@ class Prompt:
     user: str
     labels: Mapping[str, str]
     examples: tuple[Example, ...]
+    source: str
 
     def __str__(self) -> str:
         """``name@hash``, as records name it."""
@@ -103,6 +104,7 @@ def parse_prompt(content: str, name: str, where: str) -> Prompt:
         user=values["user"].strip(),
         labels=_texts(values.get("labels") or {}, "labels", where),
         examples=tuple(_example(row, where) for row in values.get("examples") or ()),
+        source=content,
     )
 
 
@@ -167,15 +169,6 @@ def _described(name: str, descriptions: Mapping[str, str]) -> str:
 def _fill(template: str, text: str, label: str, target: str, labels: str) -> str:
     # One pass: a $ that stands in a text or a label's name is never looked at.
     return Template(template).substitute(text=text, label=label, target=target, labels=labels)
-
-
-def render_template(prompt: Prompt) -> str:
-    """The prompt as it stands in its file, for reading: roles, placeholders and demonstrations."""
-    parts = [f"# {prompt}: {prompt.description}", f"[system]\n{prompt.system}"]
-    for example in prompt.examples:
-        arrow = f"{example.label} → {example.target}"
-        parts.append(f"[example, {arrow}]\n{example.text}\n⇒ {example.edit}")
-    return "\n\n".join([*parts, f"[user]\n{prompt.user}"])
 
 
 def render_messages(chat: Iterable[Message]) -> str:

@@ -14,7 +14,6 @@ from cod_cli.templates import (
     messages,
     parse_prompt,
     render_messages,
-    render_template,
     shipped_names,
 )
 
@@ -143,7 +142,7 @@ def test_where_no_example_fits_the_classes_all_show_how_to_edit() -> None:
     assert [m["content"] for m in chat if m["role"] == "assistant"] == ["rich", "owned"]
 
 
-def test_a_template_is_printed_with_its_placeholders() -> None:
-    printed = render_template(parse(GOOD + EXAMPLES))
-    assert "Make $text from $label $target" in printed
-    assert "negative → positive" in printed
+def test_a_prompt_keeps_its_files_text_to_start_another_from() -> None:
+    prompt = parse(GOOD + EXAMPLES)
+    assert prompt.source == GOOD + EXAMPLES
+    assert parse(prompt.source).hash == prompt.hash

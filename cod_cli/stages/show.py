@@ -12,7 +12,7 @@ from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import ShowSettings
-from cod_cli.templates import Message, find_prompt, messages, render_messages, render_template
+from cod_cli.templates import Message, find_prompt, messages, render_messages
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _say_what_is_left(total: int, limit: int, ui: Ui) -> None:
 def _prompt(run: Run | None, name: str, ui: Ui) -> PromptText:
     prompt = find_prompt(name)
     if run is None:
-        return PromptText(str(prompt), render_template(prompt))
+        return PromptText(str(prompt), prompt.source.rstrip())
     labels, shots = run.shots.require().labels, run.shots.read()
     if not shots:
         raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")

@@ -216,11 +216,14 @@ def test_the_summary_measures_files_and_replies(run: Run) -> None:
 # Prompts
 
 
-def test_without_a_run_the_prompt_is_shown_as_it_stands() -> None:
+def test_without_a_run_the_prompts_file_is_shown_to_start_another_from(tmp_path: Path) -> None:
     found = run_show(None, prompt="sentiment")
     assert isinstance(found, PromptText)
-    assert "$text" in found.text
     assert found.messages == ()
+    (tmp_path / "mine.yaml").write_text(found.text + "\n")
+    again = run_show(None, prompt=str(tmp_path / "mine.yaml"))
+    assert again.text == found.text
+    assert again.prompt.partition("@")[2] == found.prompt.partition("@")[2]
 
 
 def test_with_a_run_the_messages_for_its_first_shot_are_shown(run: Run) -> None:
