@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cod_cli.arms import TEACHER
 from cod_cli.artifacts import Run, write_folder, write_origin
 from cod_cli.batches import batches_per_epoch
 from cod_cli.cards import student_card
@@ -71,6 +72,8 @@ def _names(settings: DistillSettings) -> list[str]:
     name = settings.name or f"{settings.method}-{settings.mix}"
     if name != Path(name).name or name.startswith("."):
         raise UsageError(f"--name is {name!r}", "give the name of a folder, without a path")
+    if name == TEACHER:
+        raise UsageError(f"--name is {name!r}, as the scores call the teacher", "give another name")
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]
 
 

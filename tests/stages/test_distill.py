@@ -260,6 +260,11 @@ def test_divergence_names_step_and_rows_and_keeps_the_last_good_weights(run: Run
     assert run.student_names() == []
 
 
+def test_no_student_is_called_teacher(run: Run, student_folder: Path) -> None:
+    with pytest.raises(UsageError, match="as the scores call the teacher"):
+        train(run, student_folder, name="teacher")
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", ""])
 def test_a_name_that_is_a_path_is_refused(run: Run, student_folder: Path, name: str) -> None:
     if name:
