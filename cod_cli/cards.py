@@ -1,6 +1,7 @@
 """Model cards: what a model folder says about itself on the Hub and to whoever opens it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -22,7 +23,7 @@ def student_card(student: Student) -> ModelCard:
         "steps": student.steps,
         "seed": student.seed,
         "teacher (fingerprint)": student.teacher or "unknown",
-        "started from": student.settings["student"],
+        "started from": _public(student.settings["student"]),
         "parameters": f"{student.parameters:,}",
     }
     intro = (
@@ -37,13 +38,18 @@ def teacher_card(name: str, teacher: Teacher) -> ModelCard:
     facts = {
         "trained on": f"{teacher.rows:,} rows of {teacher.source}, split {teacher.split}",
         "steps": teacher.steps,
-        "started from": teacher.settings["model"],
+        "started from": _public(teacher.settings["model"]),
         "parameters": f"{teacher.parameters:,}",
     }
     if teacher.validation:
         facts["accuracy on the validation split"] = f"{teacher.validation[-1]:.1%}"
     intro = "A text classifier, fine-tuned by `cod teach`, for instance as a teacher of small students."
     return _card(name, intro, teacher.labels, facts, [])
+
+
+def _public(model: str) -> str:
+    """A Hub id as it is; of a folder only its name, since a card travels and a home directory should not."""
+    return Path(model).resolve().name if Path(model).expanduser().exists() else model
 
 
 def _card(name: str, intro: str, labels: Sequence[str], facts: Mapping[str, object], tags: Sequence[str]) -> ModelCard:

@@ -17,7 +17,7 @@ from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
 from cod_cli.training import DivergedError
-from tests.tiny import LANGUAGE, sentences, tiny_base
+from tests.tiny import LANGUAGE, Family, sentences, tiny_base
 
 LABELS = ["negative", "positive"]
 
@@ -249,6 +249,29 @@ def test_a_training_that_is_broken_off_leaves_no_student(
     with pytest.raises(KeyboardInterrupt):
         train(run, student_folder)
     assert list(run.students.iterdir()) == []
+
+
+def test_what_a_kill_left_behind_is_no_student_and_does_not_stand_in_the_way(run: Run, student_folder: Path) -> None:
+    half = run.students / ".kd-all.part"
+    half.mkdir(parents=True)
+    (half / "settings.yaml").write_text("name: kd-all\n")
+    assert run.student_names() == []
+    train(run, student_folder)
+    assert [path.name for path in run.students.iterdir()] == ["kd-all"]
+
+
+@pytest.mark.parametrize("family", ["deberta", "qwen2", "modernbert"])
+def test_a_student_may_be_of_another_family_than_its_teacher(run: Run, tmp_path: Path, family: Family) -> None:
+    student = tiny_base(tmp_path / family, family=family, layers=4)
+    train(run, student, student_layers=2)
+    assert load_classifier(str(run.student("kd-all")), device="cpu").model.config.num_hidden_layers == 2
+
+
+def test_a_card_does_not_tell_where_a_local_model_lay(run: Run, student_folder: Path) -> None:
+    train(run, student_folder, mix="shots")
+    card = (run.student("kd-shots") / "README.md").read_text()
+    assert student_folder.name in card
+    assert str(student_folder.parent) not in card
 
 
 def test_divergence_names_step_and_rows_and_keeps_the_last_good_weights(run: Run, student_folder: Path) -> None:
