@@ -20,8 +20,11 @@ from cod_cli.errors import CodError
 from cod_cli.models import Classifier, encode, pad
 from cod_cli.records import Step
 
-# How far a length may be stretched when rows of like length are put together: see `random_batches`.
+# How far lengths are stretched when rows of like length are put together (see `random_batches`): a few rows need
+# much of it to find new company in every epoch, thousands hardly any.
 SPREAD = 0.3
+SPREAD_OF_MANY = 0.1
+MANY = 1000
 # Steps between two copies of the weights to fall back on.
 KEPT_EVERY = 50
 
@@ -111,8 +114,9 @@ class Feed:
 
     def epochs(self, n: int) -> Iterator[Iterator[Batch]]:
         """The batches of ``n`` epochs."""
+        spread = SPREAD if len(self._groups) < MANY else SPREAD_OF_MANY
         for _ in range(n):
-            yield map(self._collate, random_batches(self._groups, self.n_batches, self._random, self._length, SPREAD))
+            yield map(self._collate, random_batches(self._groups, self.n_batches, self._random, self._length, spread))
 
     def _length(self, group: Group) -> int:
         return max(len(self.encodings[row.id]["input_ids"]) for row in group)
