@@ -25,8 +25,11 @@ def parse(content: str) -> Prompt:
     return parse_prompt(content, "mine", "mine.yaml")
 
 
-def test_every_family_of_the_task_table_has_its_prompt() -> None:
-    assert {task.family for task in TASKS.values()} | {"topic", "generic"} <= set(shipped_names())
+def test_every_family_of_tasks_has_four_wordings() -> None:
+    families = {task.family for task in TASKS.values()} | {"topic", "generic"}
+    assert shipped_names() == sorted(
+        f"{family}{version}" for family in families for version in ("", "-v2", "-v3", "-v4")
+    )
 
 
 @pytest.mark.parametrize("name", shipped_names())
