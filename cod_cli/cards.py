@@ -23,7 +23,7 @@ def student_card(student: Student) -> ModelCard:
         "steps": student.steps,
         "seed": student.seed,
         "teacher (fingerprint)": student.teacher or "unknown",
-        "started from": _public(student.settings["student"]),
+        "started from": _start(student),
         "parameters": f"{student.parameters:,}",
     }
     intro = (
@@ -45,6 +45,11 @@ def teacher_card(name: str, teacher: Teacher) -> ModelCard:
         facts["accuracy on the validation split"] = f"{teacher.validation[-1]:.1%}"
     intro = "A text classifier, fine-tuned by `cod teach`, for instance as a teacher of small students."
     return _card(name, intro, teacher.labels, facts, [])
+
+
+def _start(student: Student) -> str:
+    start = _public(student.settings["student"]) if student.settings["student"] else "its teacher"
+    return f"{start} (cut from the teacher)" if student.cut_from_teacher else start
 
 
 def _public(model: str) -> str:

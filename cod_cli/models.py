@@ -116,6 +116,10 @@ class Trunk:
         _align_padding(model, self.tokenizer)
         return _on(target, model, self.tokenizer, self.labels)
 
+    def fresh(self, student: Classifier) -> set[str]:
+        """The names of a student's weights that no pretraining has seen: the head's."""
+        return {name for name, _ in student.model.named_parameters()} - self.weights.keys()
+
 
 def load_trunk(name: str, labels: Sequence[str], *, layers: int | None = None) -> Trunk:
     """Read what `load_student` needs of a model, once for several seeds."""
@@ -160,8 +164,15 @@ def pad(classifier: Classifier, encodings: Sequence[Encoding]) -> dict[str, torc
     batch = {}
     for name in encodings[0]:
         rows = [row[name] + [filler.get(name, 0)] * (width - len(row[name])) for row in encodings]
-        batch[name] = torch.tensor(rows, dtype=torch.long).to(classifier.device)
+        batch[name] = on_device(torch.tensor(rows, dtype=torch.long), classifier.device)
     return batch
+
+
+def on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor there; to a GPU it travels from pinned memory while the CPU goes on."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @torch.inference_mode()

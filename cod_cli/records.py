@@ -137,6 +137,15 @@ class Step(Record):
         return {k: v for k, v in row.items() if v is not None}
 
 
+class Energy(Record):
+    """Electricity in kWh; ``estimated`` where the machine has no counters that could be read."""
+
+    cpu_kwh: float
+    gpu_kwh: float
+    ram_kwh: float
+    estimated: bool
+
+
 class Student(Record):
     """How a student was made: ``settings.yaml`` in its folder.
 
@@ -164,6 +173,7 @@ class Student(Record):
     cut_from_teacher: bool
     parameters: int
     seconds: float
+    energy: Energy | None = None
     device: str
     threads: int
     versions: dict[str, str]

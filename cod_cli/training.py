@@ -17,7 +17,7 @@ from transformers import get_scheduler
 from cod_cli import __version__
 from cod_cli.batches import Group, batches_per_epoch, random_batches
 from cod_cli.errors import CodError
-from cod_cli.models import Classifier, encode, pad
+from cod_cli.models import Classifier, encode, on_device, pad
 from cod_cli.records import Step
 
 # How far lengths are stretched when rows of like length are put together (see `random_batches`): a few rows need
@@ -127,8 +127,8 @@ class Feed:
         return Batch(
             ids=tuple(row.id for row in rows),
             inputs=pad(self._classifier, [self.encodings[row.id] for row in rows]),
-            labels=torch.tensor([row.label for row in rows], device=device),
-            logits=torch.tensor([row.logits for row in rows], device=device),
+            labels=on_device(torch.tensor([row.label for row in rows]), device),
+            logits=on_device(torch.tensor([row.logits for row in rows]), device),
         )
 
 

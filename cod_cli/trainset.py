@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import math
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cod_cli.artifacts import Run, file_sha
 from cod_cli.batches import MIXES, Example, Group, Row, join, select
 from cod_cli.errors import CodError, UsageError
+from cod_cli.metrics import flips
 from cod_cli.records import Counterfactual
-from cod_cli.teachers import flips
 
 
 @dataclass(frozen=True)
@@ -94,3 +96,32 @@ def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:
 
 def _vector(logits: Sequence[float]) -> np.ndarray:
     return np.array(logits, dtype=np.float32)
+
+
+def ablated(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:
+    """The rows of an ablation: what must be lost when the part that it spoils is what helps.
+
+    Args:
+        groups: the rows as they are.
+        soft_labels: ``random`` draws each row's probabilities at T uniformly from the simplex, ``shuffled`` deals
+            the teacher's out to other rows, ``teacher`` leaves them.
+        pairs: ``shuffled`` tears the groups apart, so that a CFE meets its shot by chance only.
+        temperature: the T that random probabilities are meant for.
+        seed: of the draw.
+    """
+    rng = random.Random(f"soft labels {soft_labels} {seed}")
+    rows = [row for group in groups for row in group]
+    logits = [row.logits for row in rows]
+    if soft_labels == "random":
+        logits = [_random_logits(len(row), temperature, rng) for row in logits]
+    elif soft_labels == "shuffled":
+        logits = rng.sample(logits, len(logits))
+    changed = iter([replace(row, logits=dealt) for row, dealt in zip(rows, logits, strict=True)])
+    if pairs == "shuffled":
+        return [[row] for row in changed]
+    return [[next(changed) for _ in group] for group in groups]
+
+
+def _random_logits(classes: int, temperature: float, rng: random.Random) -> tuple[float, ...]:
+    # Exponential variates, divided by their sum, are uniform on the simplex; the sum drops out of the softmax.
+    return tuple(temperature * math.log(rng.expovariate(1.0)) for _ in range(classes))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
-from cod_cli.losses import hard_loss, soft_loss
+from cod_cli.losses import hard_loss, layer_loss, soft_loss
 
 
 def test_the_hard_loss_of_even_logits_is_the_log_of_the_number_of_classes() -> None:
@@ -54,3 +54,33 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     logits = torch.randn(8, 2).to(torch.bfloat16)
     assert hard_loss(logits, torch.zeros(8, dtype=torch.long)).dtype == torch.float32
     assert soft_loss(logits, logits, alpha=1.0, temperature=2.0).dtype == torch.float32
+
+
+def test_the_layer_loss_of_states_one_apart_everywhere_is_beta() -> None:
+    hidden = torch.randn(3, 2, 4, 8)
+    assert layer_loss(hidden, hidden + 1, torch.ones(2, 4), beta=20.0).item() == pytest.approx(20.0, rel=1e-6)
+
+
+def test_padding_is_left_out_of_the_layer_loss() -> None:
+    hidden, teacher = torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4)
+    teacher[0, 1, 1:] = 100.0
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    assert layer_loss(hidden, teacher, mask, beta=1.0).item() == 0.0
+    teacher[0, 1, 0] = 2.0
+    # One of four real tokens is 2 off in every dimension.
+    assert layer_loss(hidden, teacher, mask, beta=1.0).item() == pytest.approx(4 / 4)
+
+
+def test_the_layer_loss_equals_an_independent_float64_computation() -> None:
+    rng = np.random.default_rng(0)
+    student, teacher = rng.normal(0, 2, (2, 4, 5, 7, 6))
+    lengths = [7, 3, 1, 5, 2]
+    per_layer = [
+        np.mean(
+            [(student[layer, row, t] - teacher[layer, row, t]) ** 2 for row in range(5) for t in range(lengths[row])]
+        )
+        for layer in range(4)
+    ]
+    mask = torch.tensor([[int(t < length) for t in range(7)] for length in lengths])
+    loss = layer_loss(torch.tensor(student).float(), torch.tensor(teacher).float(), mask, beta=5.0)
+    assert loss.item() == pytest.approx(5 * np.mean(per_layer), rel=1e-6)

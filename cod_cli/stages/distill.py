@@ -1,27 +1,32 @@
 """`cod distill`: trains a student on shots, CFEs and the teacher's soft labels."""
 
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import torch
 
+from cod_cli.adapters import merged, with_adapters
 from cod_cli.arms import TEACHER
 from cod_cli.artifacts import Run, write_folder, write_origin
-from cod_cli.batches import batches_per_epoch
+from cod_cli.batches import Group, batches_per_epoch
 from cod_cli.cards import student_card
 from cod_cli.checkpoints import fingerprint
 from cod_cli.embeddings import seen_rows_only
+from cod_cli.energy import energy_meter
 from cod_cli.errors import CodError, UsageError
-from cod_cli.losses import hard_loss, soft_loss
-from cod_cli.models import Classifier, Trunk, load_trunk, save_classifier
-from cod_cli.records import Step, Student
+from cod_cli.models import Classifier, Trunk, load_classifier, load_trunk, save_classifier
+from cod_cli.objectives import TeacherLayers, learner_of, read_layers
+from cod_cli.records import Energy, Step, Student
 from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings
-from cod_cli.training import Batch, DivergedError, Feed, Objective, train, versions
-from cod_cli.trainset import TrainSet, read_trainset
+from cod_cli.training import DivergedError, Feed, train, versions
+from cod_cli.trainset import TrainSet, ablated, read_trainset
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,74 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
     """Train a student for each seed and save it as an ordinary model folder in ``4-students/NAME/``.
 
     Raises:
-        UsageError: an unknown mix, a name that is no folder name, a batch size smaller than a group.
+        UsageError: an unknown mix, a name that is no folder name, a batch size smaller than a group, a teacher whose
+            layers cannot be matched.
         CodError: a stage's file is missing or does not fit; a student of that name was made otherwise.
         DivergedError: the loss is not finite any more; the last good weights are kept in ``NAME.diverged``.
     """
     names = _names(settings)
-    data = read_trainset(run, settings.mix, keep_unflipped=settings.keep_unflipped)
-    _report(run, data, settings, ui)
-    start = fingerprint(settings.student)
-    plans = [_plan(name, seed, data, start, settings) for name, seed in zip(names, settings.seeds, strict=True)]
+    shared = _Shared(run, settings, ui)
+    _report(shared)
+    plans = [_plan(name, seed, shared) for name, seed in zip(names, settings.seeds, strict=True)]
     missing = [plan for plan in plans if settings.force or not _is_there(run, plan)]
-    trunk = load_trunk(settings.student, data.labels, layers=settings.student_layers) if missing else None
     for plan in plans:
-        if trunk is not None and plan in missing:
-            _make(run, plan, data, trunk, settings, ui)
+        if plan in missing:
+            _make(plan, shared)
         else:
             ui.note(f"{run.student(plan.name)} is already there")
     return DistillResult(
         folder=run.students,
         students=tuple(run.read_student(plan.name) for plan in plans),
         trained=tuple(plan.name for plan in missing),
-        unflipped=data.unflipped,
-        orphans=data.orphans,
+        unflipped=shared.data.unflipped,
+        orphans=shared.data.orphans,
     )
+
+
+class _Shared:
+    """What the students of one command have in common, read once."""
+
+    def __init__(self, run: Run, settings: DistillSettings, ui: Ui) -> None:
+        self.run = run
+        self.settings = settings
+        self.ui = ui
+        self.data: TrainSet = read_trainset(run, settings.mix, keep_unflipped=settings.keep_unflipped)
+        self.layers: TeacherLayers | None = None
+
+    @cached_property
+    def start(self) -> str:
+        """The model that students start from."""
+        return self.settings.student or self.teacher
+
+    @cached_property
+    def start_fingerprint(self) -> str:
+        return fingerprint(self.start)
+
+    @cached_property
+    def trunk(self) -> Trunk:
+        return load_trunk(self.start, self.data.labels, layers=self.settings.student_layers)
+
+    @cached_property
+    def teacher(self) -> str:
+        """Where the model that made the soft labels lies."""
+        labelled = self.run.soft_labels.require()
+        name = self.settings.teacher or str(labelled.settings.get("teacher"))
+        if name.startswith("openai:"):
+            raise UsageError(f"the teacher is {name}: nobody sees its layers", "use --method kd and --student")
+        if fingerprint(name) != labelled.teacher:
+            raise CodError(
+                f"{name} is not the teacher that labelled {self.run.soft_labels.path}",
+                f"give the right one with --teacher, or label anew: `{self.run.soft_labels.command} --teacher {name}`",
+            )
+        return name
+
+    def layers_for(self, student: Classifier, feed: Feed) -> TeacherLayers | None:
+        """The teacher's hidden states, computed for the first student; None where the method needs none."""
+        if self.settings.method != "kd" and self.layers is None:
+            teacher = load_classifier(self.teacher, device=self.settings.device)
+            with self.ui.progress("Reading the teacher's layers", total=len(feed.encodings)) as advance:
+                self.layers = read_layers(teacher, student, feed, self.data.rows, self.settings, advance)
+        return self.layers
 
 
 def _names(settings: DistillSettings) -> list[str]:
@@ -77,7 +127,8 @@ def _names(settings: DistillSettings) -> list[str]:
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]
 
 
-def _report(run: Run, data: TrainSet, settings: DistillSettings, ui: Ui) -> None:
+def _report(shared: _Shared) -> None:
+    run, data, ui = shared.run, shared.data, shared.ui
     for file in (run.shots, run.counterfactuals):
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
@@ -87,8 +138,9 @@ def _report(run: Run, data: TrainSet, settings: DistillSettings, ui: Ui) -> None
         ui.warn(f"{data.orphans} CFEs are left out because their shots are not in {run.shots.path}")
 
 
-def _plan(name: str, seed: int, data: TrainSet, start: str, settings: DistillSettings) -> Student:
+def _plan(name: str, seed: int, shared: _Shared) -> Student:
     """The student as it will be: what is only known after training is still empty."""
+    data, settings = shared.data, shared.settings
     return Student(
         name=name,
         method=settings.method,
@@ -96,15 +148,15 @@ def _plan(name: str, seed: int, data: TrainSet, start: str, settings: DistillSet
         k=data.k,
         rows=len(data.rows),
         shots=data.shots,
-        steps=settings.epochs * batches_per_epoch(data.groups, settings.batch_size),
+        steps=settings.epochs * batches_per_epoch(_groups(shared, seed), settings.batch_size),
         seed=seed,
         labels=data.labels,
         settings={key: value for key, value in settings.results().items() if key not in ("name", "seed")},
         inputs=data.inputs,
         rows_sha=data.sha(),
-        student=start,
+        student=shared.start_fingerprint,
         teacher=data.teacher,
-        cut_from_teacher=False,
+        cut_from_teacher=shared.start_fingerprint == data.teacher,
         parameters=0,
         seconds=0.0,
         device=settings.device,
@@ -114,15 +166,28 @@ def _plan(name: str, seed: int, data: TrainSet, start: str, settings: DistillSet
     )
 
 
+def _groups(shared: _Shared, seed: int) -> list[Group]:
+    settings = shared.settings
+    return ablated(
+        shared.data.groups,
+        soft_labels=settings.soft_labels,
+        pairs=settings.pairs,
+        temperature=settings.temperature,
+        seed=seed,
+    )
+
+
 def _is_there(run: Run, plan: Student) -> bool:
     """Whether this very student was trained before; one of the same name made otherwise is refused."""
     if plan.name not in run.student_names():
         return False
     old = run.read_student(plan.name)
-    was, is_ = ({**student.settings, "seed": student.seed} for student in (old, plan))
-    changes = [f"{key}: {was.get(key)} → {is_.get(key)}" for key in is_ | was if was.get(key) != is_.get(key)]
+    # An option that a later version added had its default.
+    default = {field.name: field.default for field in dataclasses.fields(DistillSettings)}
+    was, is_ = ({**default, **student.settings, "seed": student.seed} for student in (old, plan))
+    changes = [f"{key}: {was[key]} → {is_[key]}" for key in is_ if was.get(key) != is_[key]]
     if not changes and old.student != plan.student:
-        changes = [f"the weights of {plan.settings['student']} have changed"]
+        changes = ["the weights that it starts from have changed"]
     if not changes and old.rows_sha != plan.rows_sha:
         changes = ["the rows, their labels or their logits have changed"]
     if changes:
@@ -133,20 +198,22 @@ def _is_there(run: Run, plan: Student) -> bool:
     return True
 
 
-def _make(run: Run, plan: Student, data: TrainSet, trunk: Trunk, settings: DistillSettings, ui: Ui) -> None:
-    classifier = trunk.student(seed=plan.seed, device=settings.device)
+def _make(plan: Student, shared: _Shared) -> None:
+    run, settings, ui = shared.run, shared.settings, shared.ui
+    classifier = shared.trunk.student(seed=plan.seed, device=settings.device)
+    groups = _groups(shared, plan.seed)
+    feed = Feed(classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed)
+    if settings.lora is not None:
+        classifier = with_adapters(classifier, settings.lora, shared.trunk.fresh(classifier))
     history: list[Step] = []
-    start = perf_counter()
-    try:
-        _train(classifier, plan, data, settings, ui, history)
-    except DivergedError as error:
-        kept = run.student(f"{plan.name}.diverged")
-        with write_folder(kept, run) as folder:
-            save_classifier(classifier, folder)
-        raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
+    started = perf_counter()
+    with _metered(settings) as energy, _keeping_what_diverged(plan, shared, classifier):
+        _train(classifier, feed, plan, shared, history)
+    classifier = merged(classifier) if settings.lora is not None else classifier
     student = plan.replace(
         parameters=classifier.model.num_parameters(),
-        seconds=round(perf_counter() - start, 3),
+        seconds=round(perf_counter() - started, 3),
+        energy=energy(),
         device=str(classifier.device),
     )
     with write_folder(run.student(plan.name), run) as folder:
@@ -156,30 +223,57 @@ def _make(run: Run, plan: Student, data: TrainSet, trunk: Trunk, settings: Disti
     ui.note(f"{run.student(plan.name)}: {student.rows} rows ({student.shots} real shots), {student.steps} steps")
 
 
-def _train(
-    classifier: Classifier, plan: Student, data: TrainSet, settings: DistillSettings, ui: Ui, history: list[Step]
-) -> None:
-    feed = Feed(classifier, data.groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed)
+def _train(classifier: Classifier, feed: Feed, plan: Student, shared: _Shared, history: list[Step]) -> None:
+    settings = shared.settings
+    learner = learner_of(
+        classifier,
+        feed,
+        shared.data.rows,
+        settings,
+        seed=plan.seed,
+        teacher=shared.layers_for(classifier, feed),
+        filters=shared.run.filters(plan.name),
+    )
+    if settings.compile:
+        learner.module.compile(dynamic=True)
     steps = train(
-        classifier.model,
+        learner.module,
         feed.epochs(settings.epochs),
-        _objective(settings),
+        learner.objective,
         steps=plan.steps,
         lr=settings.lr,
         seed=plan.seed,
     )
     with (
         seen_rows_only(classifier, feed.encodings.values()),
-        ui.progress(f"Training {plan.name}", total=plan.steps) as advance,
+        shared.ui.progress(f"Training {plan.name}", total=plan.steps) as advance,
     ):
         for step in steps:
             history.append(step)
-            advance(1, detail=f"hard {step.hard:.3f}  soft {step.soft:.3f}  lr {step.lr:.1e}")
+            advance(1, detail=_detail(step))
 
 
-def _objective(settings: DistillSettings) -> Objective:
-    def losses(output: Any, batch: Batch) -> dict[str, torch.Tensor]:
-        soft = soft_loss(output.logits, batch.logits, alpha=settings.alpha, temperature=settings.temperature)
-        return {"hard": hard_loss(output.logits, batch.labels), "soft": soft}
+def _detail(step: Step) -> str:
+    terms = {name: getattr(step, name) for name in ("hard", "soft", "layer", "total", "grad_norm")}
+    shown = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in terms.items() if value is not None]
+    return "  ".join([*shown, f"lr {step.lr:.1e}"])
 
-    return losses
+
+@contextmanager
+def _metered(settings: DistillSettings) -> Iterator[Callable[[], Energy | None]]:
+    if not settings.energy:
+        yield lambda: None
+        return
+    with energy_meter() as reading:
+        yield reading
+
+
+@contextmanager
+def _keeping_what_diverged(plan: Student, shared: _Shared, classifier: Classifier) -> Iterator[None]:
+    try:
+        yield
+    except DivergedError as error:
+        kept = shared.run.student(f"{plan.name}.diverged")
+        with write_folder(kept, shared.run) as folder:
+            save_classifier(merged(classifier) if shared.settings.lora is not None else classifier, folder)
+        raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
