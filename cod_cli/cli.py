@@ -4,13 +4,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cod_cli import __version__, settings
 from cod_cli.options import command
 from cod_cli.report import Ui
 
+
+class QuickGroup(TyperGroup):
+    """Lists the commands as plain text: rich takes as long to import as all the rest of `cod --help`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "rich_markup_mode": None})
+
+
 app = typer.Typer(
     name="cod",
+    cls=QuickGroup,
     help="Distil a text classifier into a small one from a few labelled examples and their counterfactuals.",
     epilog="Start with: cod demo",
     no_args_is_help=True,

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from cod_cli.errors import CodError
@@ -76,6 +75,9 @@ class Ui:
                 self.note(f"{description} …" if total is None else f"{description} ({total}) …")
             yield _ignore
             return
+        # Here and not above: `cod --help` draws no bar and is to be quick.
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),

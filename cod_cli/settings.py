@@ -1,7 +1,7 @@
 """Every option of every command: its name, its default (the paper's where it has one), its help.
 
-A settings class is a plain frozen dataclass, usable from Python; ``options.py`` turns its fields into
-command-line options. Nothing heavy is imported here, so that ``cod --help`` is quick.
+A settings class is a plain frozen dataclass, without generated methods that nobody calls; ``options.py`` turns its
+fields into command-line options. Nothing heavy is imported here, so that ``cod --help`` is quick.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ def option(*flags: str, help: str, panel: str | None = None, **rest: Any) -> Opt
     return info
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Settings:
     """What all commands share. Values out of range are a `UsageError` when the settings are built."""
 
@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DataOptions(Settings):
     """How to read a data source."""
 
@@ -107,7 +107,7 @@ class DataOptions(Settings):
     split: Annotated[str | None, option(help="Split of the data source.", panel=DATA)] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class SampleSettings(DataOptions):
     """Options of `cod sample`."""
 
@@ -131,7 +131,7 @@ class SampleSettings(DataOptions):
         return None if self.shots == "all" else int(self.shots)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TeacherOptions(Settings):
     """Which teacher, and how its labels are called."""
 
@@ -151,8 +151,15 @@ class TeacherOptions(Settings):
         bool, option("--cache/--no-cache", help="Keep what was computed or paid for, for other runs.", panel=GENERAL)
     ] = True
 
+    def results(self) -> dict[str, Any]:
+        """As elsewhere; a local teacher by its whole path, so that later stages find it from any folder."""
+        values = super().results()
+        if self.teacher and Path(self.teacher).exists():
+            values["teacher"] = str(Path(self.teacher).absolute())
+        return values
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CounterfactSettings(TeacherOptions):
     """Options of `cod counterfact`."""
 
@@ -224,7 +231,7 @@ class CounterfactSettings(TeacherOptions):
             raise UsageError(f"--price is {self.price[0]:g} {self.price[1]:g}: a price is not negative")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LabelSettings(TeacherOptions):
     """Options of `cod label`."""
 
@@ -233,7 +240,7 @@ class LabelSettings(TeacherOptions):
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TrainingOptions(Settings):
     """What `teach` and `distill` share."""
 
@@ -243,7 +250,7 @@ class TrainingOptions(Settings):
     max_length: Annotated[int, option(help="Longest text in tokens.", panel=TRAINING, min=8)] = 256
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class TeachSettings(TrainingOptions, DataOptions):
     """Options of `cod teach`; defaults are the paper's (8 epochs, lr 2e-5, batch 32)."""
 
@@ -255,7 +262,7 @@ class TeachSettings(TrainingOptions, DataOptions):
     seed: Annotated[int, option(help="Seed of head and order.", panel=GENERAL, min=0)] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DistillSettings(TrainingOptions):
     """Options of `cod distill`: alpha 20, T 2, batch 8 as in the paper; its scripts' 40 epochs at 6e-5."""
 
@@ -357,7 +364,7 @@ class DistillSettings(TrainingOptions):
         return parse_seeds(self.seed)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class EvalSettings(DataOptions):
     """Options of `cod eval`."""
 
@@ -370,7 +377,7 @@ class EvalSettings(DataOptions):
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class ShowSettings(Settings):
     """Options of `cod show`."""
 
@@ -392,7 +399,7 @@ class ShowSettings(Settings):
             raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class PredictSettings(Settings):
     """Options of `cod predict`."""
 
@@ -406,7 +413,7 @@ class PredictSettings(Settings):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DemoSettings(Settings):
     """Options of `cod demo`."""
 

@@ -22,7 +22,9 @@ from cod_cli.models import encode, pad
 from cod_cli.teachers import Teacher, WhiteBoxTeacher
 
 NEIGHBOURS = 40
-SCORED = 25
+SCORED = 40
+# So that a gradient which is steep at one word does not crowd out all the others.
+PER_WORD = 10
 BEAM = 3
 MOST_EDITS = 4
 # Needs that are searched together: large batches for the teacher, a screenful of progress.
@@ -85,7 +87,7 @@ class Editor:
                 if tries:
                     found[i] = tries[0][2].text
                 if tries and not tries[0][1]:
-                    beams[i] = list({state.text: state for _, _, state in reversed(tries)}.values())[::-1][:BEAM]
+                    beams[i] = list({state.text: state for _, _, state in tries}.values())[:BEAM]
             if not beams:
                 break
         return found
@@ -110,10 +112,10 @@ class Editor:
             # The first-order change of the margin when every piece of the word becomes the new word.
             now = (gradient[pieces] * embedded[pieces]).sum()
             gains = self.lexicon.vectors[indices] @ gradient[pieces].sum(0) - now
-            for gain, index in zip(gains.tolist(), indices.tolist(), strict=True):
-                word = self.lexicon.words[index]
-                if word != state.tokens[position].text.lower():
-                    tries.append((gain, position, word))
+            words = [self.lexicon.words[index] for index in indices.tolist()]
+            own = state.tokens[position].text.lower()
+            ranked = sorted(((g, w) for g, w in zip(gains.tolist(), words, strict=True) if w != own), reverse=True)
+            tries += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
         tries.sort(key=lambda t: -t[0])
         return [state.replace(position, word) for _, position, word in tries[:SCORED]]
 

@@ -66,6 +66,7 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
         ui.note(f"{run.shots.path} was edited by hand since it was made")
     if settings.force and not settings.dry_run:
         run.archive(run.counterfactuals.path, run.counterfactuals.meta, run.attempts, run.replies)
+    _forget_empty_start(run)
     manifest = run.counterfactuals.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
     with _generators(run, settings, labels, shots, teacher, ui) as generators:
         ledger = Ledger(run, *_wanted(shots, labels, teacher, settings, generators[0]), generators)
@@ -78,6 +79,15 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
         else:
             ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
     return _result(run, shots, perf_counter() - started)
+
+
+def _forget_empty_start(run: Run) -> None:
+    """A start that got no answer (no key, a wrong address) binds nobody to its options."""
+    manifest = run.counterfactuals.manifest()
+    if manifest is None or manifest.complete or run.read_replies():
+        return
+    if all(attempt.status in ("error", "teacher-wrong") for attempt in run.read_attempts()):
+        run.counterfactuals.meta.unlink()
 
 
 def _write(ledger: Ledger, settings: CounterfactSettings, teacher: Teacher | None, budget: int | None, ui: Ui) -> None:

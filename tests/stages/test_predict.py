@@ -205,4 +205,5 @@ def test_memory_does_not_grow_with_the_rows(
         return most
 
     peak(100)
-    assert peak(20_000) < peak(200) + 50_000
+    # Rows that were kept would be 5 MB at the least; another thread of the test runner may well take some 100 kB.
+    assert peak(20_000) < peak(200) + 1_000_000
