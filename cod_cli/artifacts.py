@@ -1,21 +1,19 @@
 """The files of a run: names, JSONL, manifests. Nobody else knows them."""
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import jsonlines
 import yaml
 from pydantic import ValidationError
 
 from cod_cli import __version__
 from cod_cli.errors import CodError
+from cod_cli.jsonl import file_sha, first_problem, read_records, write_records, write_text
 from cod_cli.records import (
     Attempt,
     Counterfactual,
@@ -108,7 +106,7 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
     try:
         return record.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CodError(f"{path} is damaged: {_first_problem(error)}", f"make it again: `{command} --force`") from None
+        raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
 
 
 class Artifact(Generic[R]):
@@ -128,9 +126,7 @@ class Artifact(Generic[R]):
         try:
             return Manifest.model_validate_json(self.meta.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:
-            raise CodError(
-                f"{self.meta} is damaged: {_first_problem(error)}", f"run `{self.command} --force`"
-            ) from None
+            raise CodError(f"{self.meta} is damaged: {first_problem(error)}", f"run `{self.command} --force`") from None
 
     def require(self) -> Manifest:
         """The manifest of a finished file; an error names the command that makes or finishes it."""
@@ -240,95 +236,6 @@ def _refuse_other_settings(
         )
 
 
-def file_sha(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def to_line(record: Record) -> str:
-    """One JSON object on one line, readable: no escapes but those JSON needs."""
-    text = json.dumps(record.model_dump(), ensure_ascii=False)
-    # A lone surrogate, which a reply may hold, cannot stand in UTF-8.
-    return text.encode("utf-8", "replace").decode("utf-8") + "\n"
-
-
-def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers from 1 and objects of a JSONL file; empty lines are passed over.
-
-    Args:
-        torn_tail: leave out a last line that a kill cut short, instead of an error.
-
-    Raises:
-        CodError: a line that is no JSON object, named by file and line.
-    """
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            if torn_tail and not raw.endswith(b"\n"):
-                return
-            with _line_errors(path, number):
-                row = jsonlines.Reader([raw.decode("utf-8-sig" if number == 1 else "utf-8")]).read(type=dict)
-            yield number, row
-
-
-@contextlib.contextmanager
-def _line_errors(path: Path, number: int) -> Iterator[None]:
-    try:
-        yield
-    except (jsonlines.InvalidLineError, UnicodeDecodeError, ValidationError) as error:
-        raise CodError(
-            f"{path}, line {number}: {_first_problem(error)}",
-            "mend or delete that line; every line is one JSON object",
-        ) from None
-
-
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        return f"{field}: {first['msg']}" if field else first["msg"]
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
-    if isinstance(error, yaml.YAMLError):
-        return "not YAML"
-    return "not a JSON object (torn or invalid line)"
-
-
-def read_records(path: Path, record: type[R], *, torn_tail: bool = False) -> list[R]:
-    """All rows of a file, validated; an id that stands there twice is an error."""
-    rows: list[R] = []
-    seen: dict[str, int] = {}
-    for number, row in read_jsonl(path, torn_tail=torn_tail):
-        with _line_errors(path, number):
-            rows.append(record.model_validate(row))
-        key = row.get("id")
-        if key is not None and key in seen:
-            raise CodError(f"{path}, line {number}: id {key!r} stands on line {seen[key]} too", "delete one of them")
-        if key is not None:
-            seen[key] = number
-    return rows
-
-
-def write_records(path: Path, rows: Iterable[Record]) -> None:
-    """Replace a JSONL file atomically."""
-    write_text(path, "".join(map(to_line, rows)))
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a JSONL file of plain objects atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def append_records(path: Path, rows: Iterable[Record]) -> None:
-    """Append whole lines and wait until they are on disk."""
-    with path.open("ab") as file:
-        file.write("".join(map(to_line, rows)).encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
-
-
 @contextlib.contextmanager
 def write_folder(path: Path, run: Run) -> Iterator[Path]:
     """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived in the run."""
@@ -341,17 +248,3 @@ def write_folder(path: Path, run: Run) -> Iterator[Path]:
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file atomically: whoever reads it sees the old text or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,9 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from cod_cli.artifacts import read_records, to_line
 from cod_cli.chat import Choice, Outcome, Request
 from cod_cli.errors import CodError
+from cod_cli.jsonl import read_records, to_line
 from cod_cli.records import Record, Reply
 
 R = TypeVar("R", bound=Record)

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cod_cli.artifacts import Run, write_records
+from cod_cli.artifacts import Run
 from cod_cli.edits import edit_ratio, n_edits
 from cod_cli.generators import Generator, Proposal
+from cod_cli.jsonl import write_records
 from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
 from cod_cli.verify import Verdict
 

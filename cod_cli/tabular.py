@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cod_cli.artifacts import read_jsonl
 from cod_cli.errors import CodError
+from cod_cli.jsonl import read_jsonl
 
 # A JSONL file's columns are the keys of so many of its first rows: a key may be missing in some.
 _ROWS_LOOKED_AT = 1000

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cod_cli.artifacts import Run, file_sha
+from cod_cli.artifacts import Run
 from cod_cli.batches import MIXES, Example, Group, Row, join, select
 from cod_cli.errors import CodError, UsageError
+from cod_cli.jsonl import file_sha
 from cod_cli.metrics import flips
 from cod_cli.records import Counterfactual
 

@@ -15,7 +15,8 @@ from cod_cli.batches import Example, Group
 from cod_cli.layers import MatchedStudent
 from cod_cli.models import Classifier, load_classifier, load_student
 from cod_cli.objectives import Learner, TeacherLayers, learner_of, read_layers
-from cod_cli.settings import DistillSettings, Method
+from cod_cli.settings import DistillSettings
+from cod_cli.settings.training import Method
 from cod_cli.training import Batch, Feed, train
 from tests.tiny import sentences, tiny_base, tiny_classifier
 

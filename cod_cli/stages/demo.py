@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from cod_cli.artifacts import Run, write_jsonl
+from cod_cli.artifacts import Run
 from cod_cli.errors import CodError
+from cod_cli.jsonl import write_jsonl
 from cod_cli.metrics import Summary, summary
 from cod_cli.records import Counterfactual, Score, Shot
 from cod_cli.report import Ui

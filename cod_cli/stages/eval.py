@@ -11,10 +11,11 @@ import numpy as np
 
 from cod_cli import checkpoints
 from cod_cli.arms import METRICS, TEACHER, arms
-from cod_cli.artifacts import Run, file_sha
+from cod_cli.artifacts import Run
 from cod_cli.data import eval_splits, load_table, local_path
 from cod_cli.errors import CodError
 from cod_cli.heldout import HeldOut, Logits, held_out, scored
+from cod_cli.jsonl import file_sha
 from cod_cli.models import Progress, load_classifier, logits_of
 from cod_cli.records import Manifest, Score, SoftLabel, Student, text_sha
 from cod_cli.report import Ui

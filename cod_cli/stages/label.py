@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from cod_cli.artifacts import Artifact, Run, append_records, read_records, write_records
+from cod_cli.artifacts import Artifact, Run
 from cod_cli.errors import CodError
+from cod_cli.jsonl import append_records, read_records, write_records
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import LabelSettings

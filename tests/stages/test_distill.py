@@ -9,8 +9,9 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from cod_cli.artifacts import Run, file_sha
+from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
+from cod_cli.jsonl import file_sha
 from cod_cli.models import load_classifier, load_student, logits_of
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui

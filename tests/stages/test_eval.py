@@ -13,8 +13,9 @@ import yaml
 from sklearn import metrics as sk
 from transformers import pipeline
 
-from cod_cli.artifacts import Run, file_sha, read_records
+from cod_cli.artifacts import Run
 from cod_cli.errors import CodError
+from cod_cli.jsonl import file_sha, read_records
 from cod_cli.records import Counterfactual, Score, SoftLabel, Student, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import EvalSettings, LabelSettings, SampleSettings

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cod_cli.artifacts import Artifact, Run, append_records, write_records
+from cod_cli.artifacts import Artifact, Run
 from cod_cli.errors import CodError, UsageError
+from cod_cli.jsonl import append_records, write_records
 from cod_cli.models import load_classifier, logits_of
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui

@@ -8,8 +8,8 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from cod_cli.artifacts import file_sha
 from cod_cli.errors import CodError
+from cod_cli.jsonl import file_sha
 from cod_cli.models import load_classifier, logits_of
 from cod_cli.report import Ui
 from cod_cli.settings import TeachSettings

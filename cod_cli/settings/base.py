@@ -1,0 +1,99 @@
+"""What a settings class is, and what all commands share.
+
+A settings class is a plain frozen dataclass, without generated methods that nobody calls; ``options.py`` turns its
+fields into command-line options. Nothing heavy is imported here, so that ``cod --help`` is quick.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from typer import Option
+from typer.models import OptionInfo
+
+from cod_cli.errors import UsageError
+
+# The panels of `--help`.
+DATA = "Data"
+LLM = "LLM"
+COST = "Limits and cost"
+TEACHER = "Teacher"
+STUDENT = "Student"
+TRAINING = "Training"
+CHECKS = "Checks"
+GENERAL = "General"
+
+
+def option(*flags: str, help: str, panel: str | None = None, **rest: Any) -> OptionInfo:
+    """A command-line option for a settings field, shown in one of the panels above."""
+    info: OptionInfo = Option(*flags, help=help, rich_help_panel=panel, **rest)
+    return info
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Settings:
+    """What all commands share. Values out of range are a `UsageError` when the settings are built."""
+
+    # Options that change how a result is reached, not the result: they may differ between reruns.
+    LIMITS: ClassVar[frozenset[str]] = frozenset({"device", "force"})
+
+    device: Annotated[
+        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL)
+    ] = "auto"
+    force: Annotated[bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL)] = False
+
+    def __post_init__(self) -> None:
+        for name, hint in options_of(type(self)).items():
+            _check_value(name, getattr(self, name), *hint)
+
+    def results(self) -> dict[str, Any]:
+        """The options that change results, for the manifest, with tuples as lists and paths as text."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in self.LIMITS
+        }
+
+
+def options_of(settings: type[Settings]) -> dict[str, tuple[Any, OptionInfo]]:
+    """Type and option of each field of a settings class, in order, those shared by all commands last."""
+    hints = get_type_hints(settings, include_extras=True)
+    shared = {field.name for field in dataclasses.fields(Settings)}
+    names = [field.name for field in dataclasses.fields(settings)]
+    names = [n for n in names if n not in shared] + [n for n in names if n in shared]
+    return {name: (get_args(hints[name])[0], get_args(hints[name])[1]) for name in names}
+
+
+def flag_of(name: str, info: OptionInfo) -> str:
+    """The long flag by which a user knows a field."""
+    flags = [flag for flag in info.param_decls or () if flag.startswith("-")]
+    return flags[-1].split("/")[0] if flags else "--" + name.replace("_", "-")
+
+
+def _check_value(name: str, value: Any, kind: Any, info: OptionInfo) -> None:
+    if value is None:
+        return
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        choices = ", ".join(map(str, get_args(kind)))
+        raise UsageError(f"{flag_of(name, info)} is {value!r}", f"choose one of: {choices}")
+    if info.min is not None and value < info.min:
+        raise UsageError(f"{flag_of(name, info)} is {value}, below its minimum of {info.min}")
+    if info.max is not None and value > info.max:
+        raise UsageError(f"{flag_of(name, info)} is {value}, above its maximum of {info.max}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Whole numbers separated by commas, each only once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--seed is {text!r}", "give a whole number, or several: --seed 0,1,2")
+    if len(set(map(int, parts))) < len(parts):
+        raise UsageError(f"--seed is {text!r}: a seed stands there twice")
+    return [int(part) for part in parts]

@@ -1,0 +1,74 @@
+"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; and of `demo`."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cod_cli.errors import UsageError
+from cod_cli.settings.base import DATA, GENERAL, Settings, option, parse_seeds
+from cod_cli.settings.data import DataOptions
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class EvalSettings(DataOptions):
+    """Options of `cod eval`."""
+
+    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {"cache"}
+
+    data: Annotated[str | None, option("--data", help="Score on other data than the shots' source.", panel=DATA)] = None
+    cache: Annotated[
+        bool, option("--cache/--no-cache", help="Keep the teacher's answers for other runs.", panel=GENERAL)
+    ] = True
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ShowSettings(Settings):
+    """Options of `cod show`."""
+
+    limit: Annotated[int, option("--limit", "-n", help="Show so many rows at most.", min=1)] = 10
+    only: Annotated[
+        str | None, option("--id", help="Show the pairs of one shot, or one pair, by its id.", metavar="ID")
+    ] = None
+    rejected: Annotated[bool, option("--rejected", help="Show what was not accepted, and why, with counts.")] = False
+    summary: Annotated[bool, option("--summary", help="Show how good the CFEs are and what they took.")] = False
+    prompt: Annotated[
+        str | None,
+        option("--prompt", help="Show what this prompt sends for the first shot; without RUN the prompt itself."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = [name for name in ("rejected", "summary", "prompt") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class PredictSettings(Settings):
+    """Options of `cod predict`."""
+
+    text_column: Annotated[
+        tuple[str, ...],
+        option(help="Column that holds the text; repeat it for several.", panel=DATA),
+    ] = ()
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
+        256
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DemoSettings(Settings):
+    """Options of `cod demo`."""
+
+    shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", min=4)] = 16
+    seed: Annotated[str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")] = "0,1,2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_seeds(self.seed)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in order."""
+        return parse_seeds(self.seed)
