@@ -13,7 +13,7 @@ from cod_cli.llm import Client
 from cod_cli.pacing import Limits, Spent
 from cod_cli.prices import Estimate, Price, estimate, find_price
 from cod_cli.replies import Reading, read_reply
-from cod_cli.settings import CounterfactSettings
+from cod_cli.settings import LLMOptions
 from cod_cli.tasks import prompt_family
 from cod_cli.templates import Prompt, find_prompt, messages
 
@@ -34,7 +34,7 @@ class OpenAIGenerator:
         client: Client,
         prompt: Prompt,
         labels: Sequence[str],
-        settings: CounterfactSettings,
+        settings: LLMOptions,
         price: Price | None = None,
     ) -> None:
         self.client = client
@@ -99,7 +99,7 @@ def _rejected(reading: Reading) -> Rejected:
 
 def open_generator(
     replies: Path,
-    settings: CounterfactSettings,
+    settings: LLMOptions,
     labels: Sequence[str],
     note: Callable[[str], object] | None = None,
 ) -> OpenAIGenerator:

@@ -6,6 +6,7 @@ One module per stage's options; nothing heavy is imported here, so that ``cod --
 from cod_cli.settings.base import GENERAL, Settings, flag_of, option, options_of, parse_seeds
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.data import DataOptions, SampleSettings
+from cod_cli.settings.llm import LLMOptions
 from cod_cli.settings.teacher import LabelSettings, TeacherOptions
 from cod_cli.settings.training import DistillSettings, TeachSettings, TrainingOptions
 from cod_cli.settings.viewing import DemoSettings, EvalSettings, PredictSettings, ShowSettings
@@ -17,6 +18,7 @@ __all__ = [
     "DemoSettings",
     "DistillSettings",
     "EvalSettings",
+    "LLMOptions",
     "LabelSettings",
     "PredictSettings",
     "SampleSettings",

@@ -4,67 +4,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from cod_cli.errors import UsageError
-from cod_cli.settings.base import CHECKS, COST, GENERAL, LLM, option
-from cod_cli.settings.teacher import TeacherOptions
+from cod_cli.settings.base import CHECKS, COST, LLM, option
+from cod_cli.settings.llm import LLMOptions
 
 Generator = Literal["openai", "editor", "file"]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class CounterfactSettings(TeacherOptions):
+class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`."""
 
-    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {
-        "price",
-        "dry_run",
-        "concurrency",
-        "timeout",
-        "max_calls",
-        "max_cost",
-        "rpm",
-        "tpm",
-        "for_mix",
-        "accept_partial",
-    }
+    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"dry_run", "for_mix"}
 
     generator: Annotated[
         Generator,
         option(help="Who writes the CFEs: an LLM endpoint, teacher-guided edits, or a file of pairs.", panel=LLM),
     ] = "openai"
-    model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
-    base_url: Annotated[
-        str | None,
-        option(help="An OpenAI-compatible endpoint; else OPENAI_BASE_URL.", panel=LLM),
-    ] = None
-    prompt: Annotated[str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)] = None
     from_file: Annotated[
         Path | None,
         option("--from", help="Pairs somebody wrote: columns id or source, text, label.", panel=LLM),
     ] = None
     target: Annotated[str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)] = "nearest"
-    max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
     max_edit_ratio: Annotated[
         float,
         option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
     ] = 0.5
-    temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
-    max_tokens: Annotated[int, option(help="Longest reply in tokens.", panel=LLM, min=1)] = 512
-    candidates: Annotated[
-        int, option(help="Replies to each request; more than one needs a --temperature above 0.", panel=LLM, min=1)
-    ] = 1
-    concurrency: Annotated[int, option(help="Requests under way at once.", panel=COST, min=1)] = 8
-    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=COST, min=0.1)] = 60.0
-    price: Annotated[
-        tuple[float, float] | None,
-        option(help="Money per million tokens, of prompts and of replies; else prices.yaml.", panel=COST),
-    ] = None
-    max_cost: Annotated[
-        float | None, option(help="Stop before more than so much money is spent in this go.", panel=COST, min=0)
-    ] = None
-    max_calls: Annotated[int | None, option(help="Stop after so many requests in this go.", panel=COST, min=0)] = None
-    rpm: Annotated[float | None, option(help="Requests per minute, at most.", panel=COST, min=0.001)] = None
-    tpm: Annotated[float | None, option(help="Tokens per minute, at most.", panel=COST, min=1)] = None
     dry_run: Annotated[bool, option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST)] = (
         False
     )
@@ -72,12 +36,3 @@ class CounterfactSettings(TeacherOptions):
         Literal["all", "cod"],
         option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS),
     ] = "all"
-    accept_partial: Annotated[
-        bool, option("--accept-partial", help="Close the stage although rows are without an answer.", panel=CHECKS)
-    ] = False
-    seed: Annotated[int, option(help="Seed sent to the LLM.", panel=GENERAL, min=0)] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.price is not None and min(self.price) < 0:
-            raise UsageError(f"--price is {self.price[0]:g} {self.price[1]:g}: a price is not negative")
