@@ -18,6 +18,7 @@ from cod_cli.records import (
     Attempt,
     Counterfactual,
     Manifest,
+    Prediction,
     Record,
     Reply,
     Score,
@@ -43,6 +44,7 @@ class Run:
         self.replies = self.folder / "2-replies.jsonl"
         self.attempts = self.folder / "2-attempts.jsonl"
         self.students = self.folder / "4-students"
+        self.predictions = self.folder / "5-predictions.jsonl"
         self.scores = Artifact(self, "5-scores", Score, f"cod eval {folder}")
 
     def student(self, name: str) -> Path:
@@ -73,6 +75,10 @@ class Run:
     def read_replies(self) -> list[Reply]:
         """The replies of `cod counterfact`, a line torn by a kill left out."""
         return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
+
+    def read_predictions(self) -> list[Prediction]:
+        """What students decided on each scored row, empty where nobody was scored."""
+        return read_records(self.predictions, Prediction) if self.predictions.exists() else []
 
     def rival_rows(self) -> list[Counterfactual]:
         """The rows of every rival's file ``2-KIND.jsonl``; it is a rival's if it has a manifest."""

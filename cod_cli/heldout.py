@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cod_cli import metrics
 from cod_cli.data import Row, Table
 from cod_cli.errors import CodError
+from cod_cli.records import Prediction
 
 Logits = npt.NDArray[np.float32]
 
@@ -69,6 +70,19 @@ def held_out(
         texts=tuple(row.text for row in rows),
         truth=tuple(labels.index(str(row.label)) for row in rows) if labelled else None,
         dropped={reason: n for reason, n in dropped.items() if n},
+    )
+
+
+def predicted(student: str, rows: HeldOut, logits: Logits) -> Prediction:
+    """What one classifier decides on each row, from its logits ``(n, classes)`` in the run's order of classes."""
+    return Prediction(
+        student=student,
+        task=rows.task,
+        split=rows.split,
+        rows=rows.digest,
+        truth=list(rows.truth) if rows.truth is not None else None,
+        decided=metrics.decisions(logits).tolist(),
+        confidence=[round(value, 4) for value in metrics.softmax(logits).max(axis=-1).tolist()],
     )
 
 

@@ -229,6 +229,23 @@ class Score(Record):
     seconds: float | None
 
 
+class Prediction(Record):
+    """What one student (or the teacher) decides on each row of a split, in the order of the rows.
+
+    ``rows`` is the digest of those rows: two predictions with the same one can be compared row by row. ``truth`` and
+    ``decided`` are class indices in the manifest's label order (``truth`` is null without labels), ``confidence`` the
+    probability of the class decided for.
+    """
+
+    student: str
+    task: str
+    split: str
+    rows: str
+    truth: list[int] | None
+    decided: list[int]
+    confidence: list[float]
+
+
 class Manifest(Record):
     """What made a file: written first with ``complete: false``, set to complete last, atomically.
 

@@ -5,11 +5,12 @@ from collections.abc import Collection, Sequence
 from cod_cli.arms import TEACHER, base_name
 from cod_cli.artifacts import Run
 from cod_cli.heldout import HeldOut
-from cod_cli.records import Score
+from cod_cli.jsonl import write_records
+from cod_cli.records import Prediction, Score
 
 
 class ScoreBook:
-    """``5-scores.jsonl``, opened at one split.
+    """``5-scores.jsonl`` and, beside it, ``5-predictions.jsonl``, opened at one split.
 
     Its manifest holds under ``inputs``, by ``task/split/student``, the digest of what that score was made from.
     """
@@ -17,17 +18,21 @@ class ScoreBook:
     def __init__(self, run: Run, rows: HeldOut, labels: Sequence[str]) -> None:
         self.rows = rows
         self.labels = labels
+        self._run = run
         self._file = run.scores
         manifest = run.scores.manifest()
         self._digests = manifest.inputs if manifest else {}
         self._scores = {_place(score): score for score in run.scores.peek()}
+        self._predictions = {_place(row): row for row in run.read_predictions()}
 
     def holds(self, name: str, digest: str) -> bool:
         """Whether a score is there that was made from the same things."""
         return self._key(name) in self._scores and self._digests.get("/".join(self._key(name))) == digest
 
-    def put(self, score: Score, digest: str) -> None:
-        """Replace a score and save."""
+    def put(self, score: Score, digest: str, prediction: Prediction) -> None:
+        """Replace a score and what it was counted from, and save; the score last, since it says that all is there."""
+        self._predictions[self._key(score.student)] = prediction
+        write_records(self._run.predictions, self._predictions.values())
         self._scores[self._key(score.student)] = score
         self._digests = {**self._digests, "/".join(self._key(score.student)): digest}
         self._save(complete=False)
@@ -56,5 +61,5 @@ class ScoreBook:
         self._file.finish(manifest.replace(inputs=self._digests), self._in_order(), complete=complete)
 
 
-def _place(score: Score) -> tuple[str, str, str]:
+def _place(score: Score | Prediction) -> tuple[str, str, str]:
     return score.task, score.split, score.student

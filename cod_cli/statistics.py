@@ -4,6 +4,7 @@ The unit is the seed: its own shots and its own training. Two arms are compared 
 differences within each seed, so that what a draw of shots does to both cancels out.
 """
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,13 +77,15 @@ def difference(differences: Sequence[float]) -> Difference:
     if std < _NO_SPREAD:
         same = abs(mean) < _NO_SPREAD
         return Difference(found.size, mean, std, Interval(mean, mean) if same else None, 1.0 if same else None)
-    test = stats.ttest_1samp(found, 0.0)
+    # What ttest_1samp gives, at a tenth of its time.
+    error, freedom = std / math.sqrt(found.size), found.size - 1
+    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error
     return Difference(
         n=found.size,
         mean=mean,
         std=std,
-        interval=_interval(test.confidence_interval(1 - ALPHA)),
-        p=float(test.pvalue),
+        interval=Interval(mean - half, mean + half),
+        p=float(2 * stats.t.sf(abs(mean) / error, freedom)),
         wilcoxon=float(stats.wilcoxon(found).pvalue) if found.size >= WILCOXON_FROM else None,
         bootstrap=_bootstrap(found) if found.size >= BOOTSTRAP_FROM else None,
     )
@@ -138,9 +141,4 @@ def _bootstrap(found: Floats) -> Interval:
     # The same numbers give the same interval.
     generator = np.random.default_rng(0)
     made = stats.bootstrap((found,), np.mean, confidence_level=1 - ALPHA, random_state=generator)
-    return _interval(made.confidence_interval)
-
-
-def _interval(found: Sequence[float]) -> Interval:
-    low, high = found
-    return Interval(float(low), float(high))
+    return Interval(float(made.confidence_interval.low), float(made.confidence_interval.high))

@@ -14,7 +14,7 @@ from cod_cli.arms import METRICS, TEACHER, arms
 from cod_cli.artifacts import Run
 from cod_cli.data import eval_splits, load_table, local_path
 from cod_cli.errors import CodError
-from cod_cli.heldout import HeldOut, Logits, held_out, scored
+from cod_cli.heldout import HeldOut, Logits, held_out, predicted, scored
 from cod_cli.jsonl import file_sha
 from cod_cli.models import Progress, load_classifier, logits_of
 from cod_cli.records import Manifest, Score, SoftLabel, Student, text_sha
@@ -76,7 +76,8 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
             f"{run.students} holds no finished student", f"train one: `cod distill {run.folder} --student MODEL`"
         )
     if settings.force:
-        run.archive(run.scores.path, run.scores.meta, run.teacher_labels.path, run.teacher_labels.meta)
+        old = (run.scores, run.teacher_labels)
+        run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
     data, rows = _rows(run, settings, labels)
     ui.note(_what_is_used(data, rows))
     teacher = _reference(run, rows, labels, settings, ui)
@@ -196,7 +197,8 @@ def _score_teacher(book: ScoreBook, teacher: _Reference | None) -> list[str]:
     digest = _digest(teacher.fingerprint, book.rows.digest, teacher)
     if book.holds(TEACHER, digest):
         return []
-    book.put(_score(TEACHER, None, book.rows, scored(teacher.logits, book.rows.truth, None)), digest)
+    score = _score(TEACHER, None, book.rows, scored(teacher.logits, book.rows.truth, None))
+    book.put(score, digest, predicted(TEACHER, book.rows, teacher.logits))
     return [TEACHER]
 
 
@@ -218,7 +220,7 @@ def _score_students(
         for name in stale:
             logits = _answers(run, students[name], book, settings, partial(advance, detail=name))
             found = scored(logits, book.rows.truth, teacher.logits if teacher else None)
-            book.put(_score(name, students[name], book.rows, found), digests[name])
+            book.put(_score(name, students[name], book.rows, found), digests[name], predicted(name, book.rows, logits))
     return stale
 
 

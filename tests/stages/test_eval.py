@@ -193,6 +193,34 @@ def test_scores_and_teacher_answers_are_on_disk(run: Run) -> None:
     assert run.scores.require().complete
 
 
+def test_what_each_student_decides_on_each_row_is_kept(run: Run) -> None:
+    add_student(run, "a")
+    scores = by_name(run_eval(run))
+    teacher, student = run.read_predictions()
+    assert (teacher.student, student.student, teacher.rows) == ("teacher", "a", student.rows)
+    assert student.truth == [LABELS.index(name) for _, name in VALIDATION]
+    probs = probabilities(run.student("a"), [text for text, _ in VALIDATION])
+    assert student.confidence == pytest.approx(list(probs.max(axis=1)), abs=1e-3)
+    right = np.equal(student.decided, student.truth)
+    assert scores["a"].accuracy == pytest.approx(right.mean(), abs=1e-6)
+    assert scores["a"].agreement == pytest.approx(np.equal(student.decided, teacher.decided).mean(), abs=1e-6)
+
+
+def test_a_student_trained_anew_has_its_old_decisions_replaced(run: Run) -> None:
+    add_student(run, "a")
+    run_eval(run)
+    run_eval(run, split="train")
+    shutil.rmtree(run.student("a"))
+    add_student(run, "a", seed=7)
+    run_eval(run)
+    assert [(row.student, row.split) for row in run.read_predictions()] == [
+        ("teacher", "validation"),
+        ("a", "validation"),
+        ("teacher", "train"),
+        ("a", "train"),
+    ]
+
+
 def test_a_second_call_scores_nobody(run: Run) -> None:
     add_student(run, "kd-shots")
     first = run_eval(run)
