@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, cast
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -10,13 +11,14 @@ from cod_cli.errors import UsageError
 from cod_cli.models import Classifier
 
 
-def with_adapters(classifier: Classifier, rank: int, fresh: set[str]) -> Classifier:
+def with_adapters(classifier: Classifier, rank: int, fresh: set[str], *, seed: int) -> Classifier:
     """The same model, frozen but for adapters of this rank on every linear layer.
 
     Args:
         classifier: the student.
         rank: of the adapters; their scale is the usual alpha = 2 · rank.
         fresh: names of weights that no pretraining has seen, the head's; their layers are trained whole.
+        seed: of the adapters' first weights.
 
     Raises:
         UsageError: the package peft is missing.
@@ -29,7 +31,9 @@ def with_adapters(classifier: Classifier, rank: int, fresh: set[str]) -> Classif
     config = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules=_linear_layers(classifier, whole), modules_to_save=whole
     )
-    return replace(classifier, model=cast(PreTrainedModel, get_peft_model(classifier.model, config)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return replace(classifier, model=cast(PreTrainedModel, get_peft_model(classifier.model, config)))
 
 
 def merged(classifier: Classifier) -> Classifier:

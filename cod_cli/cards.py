@@ -42,9 +42,15 @@ def teacher_card(name: str, teacher: Teacher) -> ModelCard:
         "parameters": f"{teacher.parameters:,}",
     }
     if teacher.validation:
-        facts["accuracy on the validation split"] = f"{teacher.validation[-1]:.1%}"
+        facts["accuracy on the validation split"] = _reached(teacher)
     intro = "A text classifier, fine-tuned by `cod teach`, for instance as a teacher of small students."
     return _card(name, intro, teacher.labels, facts, [])
+
+
+def _reached(teacher: Teacher) -> str:
+    """Its accuracy on validation, said to flatter where the epoch was chosen by it."""
+    chosen = f" (the best of {len(teacher.validation)} epochs, chosen on these very rows)" if teacher.best_epoch else ""
+    return f"{teacher.accuracy:.1%}{chosen}"
 
 
 def _start(student: Student) -> str:

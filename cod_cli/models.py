@@ -226,7 +226,7 @@ def _quiet() -> Iterator[None]:
 
 def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
     """The model in fp32, with room for ``labels`` if given, and the names of weights that the folder lacks."""
-    with _quiet(), _loading(name):
+    with _quiet(), loading(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if labels is not None:
             config.id2label = dict(enumerate(labels))
@@ -244,7 +244,7 @@ def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple
 
 
 def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    with _quiet(), _loading(name):
+    with _quiet(), loading(name):
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     # Without its files the class makes an empty tokenizer and says nothing.
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
@@ -254,7 +254,8 @@ def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
 
 
 @contextlib.contextmanager
-def _loading(name: str) -> Iterator[None]:
+def loading(name: str) -> Iterator[None]:
+    """Turn what transformers raises about a model or its configuration into a `CodError`."""
     try:
         yield
     except _LOAD_ERRORS as error:

@@ -110,7 +110,8 @@ def eval_(result: EvalResult) -> RenderableType:
 def teach(result: TeachResult) -> RenderableType:
     """Where the teacher is and how good."""
     teacher = result.teacher
-    scored = f", {teacher.validation[-1]:.1%} right on validation" if teacher.validation else ""
+    chosen = f", the best of {len(teacher.validation)} epochs" if teacher.best_epoch else ""
+    scored = "" if teacher.accuracy is None else f", {teacher.accuracy:.1%} right on validation{chosen}"
     return _next(
         f"{result.folder}: {teacher.rows} rows, {teacher.steps} steps, {teacher.seconds:.0f} s{scored}",
         f"cod counterfact RUN --teacher {result.folder}",

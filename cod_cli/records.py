@@ -184,7 +184,8 @@ class Teacher(Record):
     """How `cod teach` made a classifier: ``settings.yaml`` in its folder.
 
     ``rows_sha`` hashes the rows trained on, ``model`` is the fingerprint of what was fine-tuned, ``validation`` the
-    accuracy after each epoch on the validation split, empty where there is none.
+    accuracy after each epoch on the validation split, empty where there is none. ``best_epoch`` is the epoch whose
+    weights these are, where they were chosen by that accuracy; null stands for the last.
     """
 
     source: str
@@ -196,12 +197,18 @@ class Teacher(Record):
     rows_sha: str
     model: str
     validation: list[float]
+    best_epoch: int | None = None
     parameters: int
     seconds: float
     device: str
     threads: int
     versions: dict[str, str]
     created: str
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the validation split, of the weights that were kept; None without such a split."""
+        return self.validation[(self.best_epoch or 0) - 1] if self.validation else None
 
 
 class Score(Record):

@@ -5,7 +5,7 @@ import platform
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from cod_cli.batches import Group, batches_per_epoch, random_batches
 from cod_cli.errors import CodError
 from cod_cli.models import Classifier, encode, on_device, pad
 from cod_cli.records import Step
+from cod_cli.resume import TrainingState
 
 # How far lengths are stretched when rows of like length are put together (see `random_batches`): a few rows need
 # much of it to find new company in every epoch, thousands hardly any.
@@ -51,12 +52,20 @@ class DivergedError(CodError):
 
 
 def train(
-    model: nn.Module, epochs: Iterable[Iterable[Batch]], objective: Objective, *, steps: int, lr: float, seed: int
+    model: nn.Module,
+    epochs: Iterable[Iterable[Batch]],
+    objective: Objective,
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+    state: TrainingState | None = None,
 ) -> Iterator[Step]:
     """Train a model in place, yielding each step's record as it is done.
 
     Adam with the paper's ε and β, without weight decay; the rate falls linearly from ``lr`` to 0 over ``steps``. The
-    forward pass runs in bfloat16 on GPUs that have it, all else in float32. ``seed`` is dropout's.
+    forward pass runs in bfloat16 on GPUs that have it, all else in float32. ``seed`` is dropout's. A ``state`` that
+    was read is gone on from: the same ``epochs`` are dealt, and the steps that are done already passed over.
 
     Raises:
         DivergedError: with the step and the rows of its batch.
@@ -65,10 +74,11 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0, fused=True)
     schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=steps)
+    done = state.bind(model, optimizer, schedule) if state else 0
     kept = [parameter.detach().clone() for parameter in parameters]
     model.train()
     numbered = ((epoch, batch) for epoch, batches in enumerate(epochs, start=1) for batch in batches)
-    for number, (epoch, batch) in enumerate(numbered, start=1):
+    for number, (epoch, batch) in enumerate(islice(numbered, done, None), start=done + 1):
         with _autocast(batch.labels.device):
             losses = objective(model(**batch.inputs), batch)
         total = torch.stack(list(losses.values())).sum()

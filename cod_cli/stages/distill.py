@@ -204,7 +204,7 @@ def _make(plan: Student, shared: _Shared) -> None:
     groups = _groups(shared, plan.seed)
     feed = Feed(classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed)
     if settings.lora is not None:
-        classifier = with_adapters(classifier, settings.lora, shared.trunk.fresh(classifier))
+        classifier = with_adapters(classifier, settings.lora, shared.trunk.fresh(classifier), seed=plan.seed)
     history: list[Step] = []
     started = perf_counter()
     with _metered(settings) as energy, _keeping_what_diverged(plan, shared, classifier):

@@ -1,9 +1,10 @@
 """`cod teach`: fine-tunes a classifier on a whole training split, as a teacher."""
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -11,19 +12,26 @@ from typing import Any
 
 import torch
 
+from cod_cli.adapters import merged, with_adapters
 from cod_cli.artifacts import Run, read_origin, write_folder, write_origin
 from cod_cli.batches import Example, Group
 from cod_cli.cards import teacher_card
 from cod_cli.checkpoints import fingerprint
 from cod_cli.data import Row, Table, load_table
 from cod_cli.embeddings import seen_rows_only
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.losses import hard_loss
-from cod_cli.models import Classifier, encode, load_student, logits_of, save_classifier
+from cod_cli.memory import require_room
+from cod_cli.models import Classifier, encode, load_trunk, logits_of, save_classifier
 from cod_cli.records import Step, Teacher
 from cod_cli.report import Ui
+from cod_cli.resume import TrainingState
 from cod_cli.settings import TeachSettings
 from cod_cli.training import Batch, DivergedError, Feed, train, versions
+
+# Seconds of training that a kill may cost, and the least ratio of training to saving.
+CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SHARE = 20.0
 
 
 @dataclass(frozen=True)
@@ -38,11 +46,11 @@ class TeachResult:
 def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
     """Fine-tune a model on the training split and write it to ``out``, an ordinary model folder.
 
-    Fixed epochs, last weights; where there is a validation split, its accuracy is told after each epoch. No other
-    split is read.
+    Fixed epochs, last weights unless ``keep_best``; where there is a validation split, its accuracy is told after each
+    epoch. No other split is read. While it trains, checkpoints stand beside ``out``.
 
     Raises:
-        UsageError, CodError: the data or the model cannot be read, or ``out`` holds something else.
+        UsageError, CodError: the data or the model cannot be read or cannot fit, or ``out`` holds something else.
         DivergedError: the loss is not finite any more; the last good weights are kept in ``OUT.diverged``.
     """
     table = _load(settings, settings.split)
@@ -54,27 +62,41 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         ui.note(f"{out} is already there")
         return TeachResult(out, there, fresh=False)
     validation = _load(settings, "validation") if "validation" in table.splits and table.split == "train" else None
-    classifier = load_student(settings.model, table.labels, seed=settings.seed, device=settings.device)
-    history: list[Step] = []
-    start = perf_counter()
+    if settings.keep_best and validation is None:
+        raise UsageError("--keep-best chooses on a validation split, and there is none", "leave it out")
+    progress = _begun(out, plan, settings, ui)
+    require_room(settings.model, table.labels, device=settings.device, lora=settings.lora)
+    trunk = load_trunk(settings.model, table.labels)
+    classifier = trunk.student(seed=settings.seed, device=settings.device)
+    fresh = trunk.fresh(classifier)
+    del trunk
+    trained = (
+        classifier if settings.lora is None else with_adapters(classifier, settings.lora, fresh, seed=settings.seed)
+    )
+    started = perf_counter()
     try:
-        accuracies = _train(classifier, table, validation, plan, settings, ui, history)
+        teacher = _train(classifier, trained, table, validation, progress, settings, ui)
     except DivergedError as error:
         kept = out.with_name(f"{out.name}.diverged")
         with write_folder(kept, Run(out.parent)) as folder:
-            save_classifier(classifier, folder)
+            save_classifier(_whole(trained, settings), folder)
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
-    teacher = plan.replace(
-        validation=accuracies,
+    classifier = _whole(trained, settings)
+    teacher = teacher.replace(
         parameters=classifier.model.num_parameters(),
-        seconds=round(perf_counter() - start, 3),
+        seconds=round(teacher.seconds + perf_counter() - started, 3),
         device=str(classifier.device),
     )
     with write_folder(out, Run(out.parent)) as folder:
         save_classifier(classifier, folder)
         teacher_card(out.name, teacher).save(folder / "README.md")
-        write_origin(folder, teacher, history)
+        write_origin(folder, teacher, progress.history)
+    progress.state.path.unlink(missing_ok=True)
     return TeachResult(out, teacher, fresh=True)
+
+
+def _whole(trained: Classifier, settings: TeachSettings) -> Classifier:
+    return trained if settings.lora is None else merged(trained)
 
 
 def _load(settings: TeachSettings, split: str | None) -> Table:
@@ -117,52 +139,121 @@ def _existing(out: Path, plan: Teacher) -> Teacher | None:
     old = read_origin(out, Teacher, f"cod teach {out}") if out.is_dir() else None
     if old is None:
         raise CodError(f"{out} is already there and not from `cod teach`", hint)
-    was, is_ = old.settings, plan.settings
-    changes = [f"{key}: {was.get(key)} → {is_.get(key)}" for key in is_ | was if was.get(key) != is_.get(key)]
-    if not changes and old.model != plan.model:
-        changes = [f"the weights of {plan.settings['model']} have changed"]
-    if not changes and old.rows_sha != plan.rows_sha:
-        changes = ["the rows have changed"]
+    changes = _changes(old, plan)
     if changes:
         raise CodError(f"{out} was trained otherwise ({'; '.join(changes)})", hint)
     return old
 
 
+def _changes(old: Teacher, plan: Teacher) -> list[str]:
+    """In what a teacher that is there, or half there, differs from the one asked for."""
+    # An option that a later version added had its default.
+    default = {field.name: field.default for field in dataclasses.fields(TeachSettings)}
+    was, is_ = ({**default, **teacher.settings} for teacher in (old, plan))
+    changes = [f"{key}: {was.get(key)} → {is_[key]}" for key in is_ if was.get(key) != is_[key]]
+    if not changes and old.model != plan.model:
+        changes = [f"the weights of {plan.settings['model']} have changed"]
+    if not changes and old.rows_sha != plan.rows_sha:
+        changes = ["the rows have changed"]
+    return changes
+
+
+@dataclass
+class _Progress:
+    """How far a training has come: its teacher so far, its steps, and the state that checkpoints hold."""
+
+    teacher: Teacher
+    history: list[Step]
+    state: TrainingState
+    _saved_at: float = field(default_factory=perf_counter)
+    _pause: float = 0.0
+
+    def save(self, started: float) -> None:
+        """Save a checkpoint where the last one is long enough ago."""
+        now = perf_counter()
+        if now - self._saved_at < max(CHECKPOINT_SECONDS, self._pause):
+            return
+        teacher = self.teacher.replace(seconds=self.teacher.seconds + now - started)
+        steps = [step.model_dump() for step in self.history]
+        self.state.notes = {"teacher": teacher.model_dump_json(), "history": json.dumps(steps)}
+        self.state.save()
+        self._saved_at = perf_counter()
+        self._pause = CHECKPOINT_SHARE * (self._saved_at - now)
+
+
+def _begun(out: Path, plan: Teacher, settings: TeachSettings, ui: Ui) -> _Progress:
+    """Where to start: at the last checkpoint with ``--resume``, else at step 1, with no checkpoint in the way."""
+    state = TrainingState(out.with_name(f"{out.name}.checkpoint.safetensors"))
+    if settings.force or not state.read():
+        if settings.resume:
+            ui.note(f"there is no checkpoint at {state.path}: starting at step 1")
+        return _Progress(plan, [], state)
+    teacher = Teacher.model_validate_json(state.notes["teacher"])
+    history = [Step.model_validate(step) for step in json.loads(state.notes["history"])]
+    if changes := _changes(teacher, plan):
+        raise CodError(
+            f"{state.path} was begun with other settings ({'; '.join(changes)})",
+            "use the same options and --resume, give another folder, or --force to start over",
+        )
+    if not settings.resume:
+        raise CodError(
+            f"{state.path} holds an interrupted training, at step {len(history)} of {plan.steps}",
+            "add --resume to go on from there, or --force to start over",
+        )
+    ui.note(f"going on after step {len(history)} of {plan.steps}")
+    return _Progress(teacher, history, state)
+
+
 def _train(
     classifier: Classifier,
+    trained: Classifier,
     table: Table,
     validation: Table | None,
-    plan: Teacher,
+    progress: _Progress,
     settings: TeachSettings,
     ui: Ui,
-    history: list[Step],
-) -> list[float]:
-    """Train in place; the accuracy after each epoch, empty without a validation split."""
+) -> Teacher:
+    """Train in place (adapters, where ``trained`` has them); the teacher with its accuracy after each epoch."""
     indices = {label: index for index, label in enumerate(table.labels)}
     groups: list[Group] = [[Example(row.id, row.text, indices[str(row.label)])] for row in table.rows]
     feed = Feed(classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=settings.seed)
     held_out = validation.rows if validation else ()
     unseen = encode(classifier, [row.text for row in held_out], settings.max_length)
-    accuracies: list[float] = []
+    started, total = perf_counter(), progress.teacher.steps
     steps = train(
-        classifier.model,
+        trained.model,
         feed.epochs(settings.epochs),
         _objective,
-        steps=plan.steps,
+        steps=total,
         lr=settings.lr,
         seed=settings.seed,
+        state=progress.state,
     )
     with (
         seen_rows_only(classifier, [*feed.encodings.values(), *unseen]),
-        ui.progress(f"Training {plan.source}", total=plan.steps) as advance,
+        ui.progress(f"Training {table.source}", total=total) as advance,
     ):
+        advance(len(progress.history))
         for step in steps:
-            history.append(step)
+            progress.history.append(step)
             advance(1, detail=f"loss {step.total:.3f}")
             if held_out and step.step % feed.n_batches == 0:
-                accuracies.append(_accuracy(classifier, held_out, settings))
-                ui.note(f"epoch {step.epoch}: validation accuracy {accuracies[-1]:.1%}")
-    return accuracies
+                _validate(classifier, held_out, progress, settings)
+                ui.note(f"epoch {step.epoch}: validation accuracy {progress.teacher.validation[-1]:.1%}")
+            progress.save(started)
+        if settings.keep_best:
+            progress.state.go_back()
+    return progress.teacher
+
+
+def _validate(classifier: Classifier, rows: Sequence[Row], progress: _Progress, settings: TeachSettings) -> None:
+    """Note the accuracy after an epoch, and with ``keep_best`` its weights if none was better before."""
+    so_far = progress.teacher.validation
+    accuracies = [*so_far, _accuracy(classifier, rows, settings)]
+    progress.teacher = progress.teacher.replace(validation=accuracies)
+    if settings.keep_best and accuracies[-1] > max(so_far, default=-1.0):
+        progress.state.keep()
+        progress.teacher = progress.teacher.replace(best_epoch=len(accuracies))
 
 
 def _objective(output: Any, batch: Batch) -> dict[str, torch.Tensor]:
