@@ -80,12 +80,22 @@ class Run:
         """What students decided on each scored row, empty where nobody was scored."""
         return read_records(self.predictions, Prediction) if self.predictions.exists() else []
 
+    def rival(self, kind: str) -> "Artifact[Counterfactual]":
+        """The rows of one rival, ``2-KIND.jsonl``."""
+        return Artifact(self, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
+
     def rival_rows(self) -> list[Counterfactual]:
-        """The rows of every rival's file ``2-KIND.jsonl``; it is a rival's if it has a manifest."""
-        metas = sorted(self.folder.glob("2-*.meta.json"))
-        paths = [path.with_name(path.name.removesuffix(".meta.json") + ".jsonl") for path in metas]
-        rivals = [path for path in paths if path.exists() and path != self.counterfactuals.path]
-        return [row for path in rivals for row in read_records(path, Counterfactual)]
+        """The rows of every rival's file; it is a rival's if it has a manifest."""
+        names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
+        rivals = [self.rival(name.removeprefix("2-")) for name in names if name != "2-counterfactuals"]
+        return [row for rival in rivals for row in rival.peek()]
+
+    def for_rival(self, kind: str) -> "Run":
+        """The same run, with a rival's files in the place of those that `cod counterfact` writes."""
+        run = Run(self.folder)
+        run.counterfactuals = self.rival(kind)
+        run.attempts, run.replies = (self.folder / f"2-{kind}-{name}.jsonl" for name in ("attempts", "replies"))
+        return run
 
     def archive(self, *paths: Path) -> None:
         """Move files out of the way, never delete them: into ``archive/<time>/``."""
@@ -178,12 +188,12 @@ class Artifact(Generic[R]):
         teacher: str | None = None,
         inputs: Iterable[Path] = (),
     ) -> Manifest:
-        """Write the manifest with ``complete: false``, before the first row.
+        """Write the manifest with ``complete: false``, before the first row; what an earlier go counted stays.
 
         Raises:
             CodError: the stage was begun with other settings that change results.
         """
-        self.check(settings, teacher=teacher)
+        old = self.check(settings, teacher=teacher)
         manifest = Manifest(
             stage=self.path.name.removesuffix(".jsonl"),
             complete=False,
@@ -194,6 +204,7 @@ class Artifact(Generic[R]):
             seed=seed,
             inputs={path.name: file_sha(path) for path in inputs if path.exists()},
             teacher=teacher,
+            counts=old.counts if old else {},
         )
         self.run.folder.mkdir(parents=True, exist_ok=True)
         self._write_manifest(manifest)
@@ -220,6 +231,10 @@ class Artifact(Generic[R]):
         )
         self._write_manifest(done)
         return done
+
+    def note(self, manifest: Manifest) -> None:
+        """Keep what an unfinished stage has counted so far."""
+        self._write_manifest(manifest)
 
     def _write_manifest(self, manifest: Manifest) -> None:
         text = json.dumps(manifest.model_dump(by_alias=True), ensure_ascii=False, indent=2)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.kinds import OTHER_BUDGET, RIVALS, require_mix
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
-
-MIXES = ("all", "cod", "shots")
 
 Row = Shot | Counterfactual
 S = TypeVar("S", bound=Sequence[Any])
@@ -37,17 +36,26 @@ def select(mix: str, shots: Sequence[Shot], counterfactuals: Iterable[Counterfac
 
     ``shots`` takes the k shots, ``all`` adds every CFE, ``cod`` always takes exactly k rows: it walks the shots
     and takes each with its CFEs; at the first group that does not fit, the rows still free go to that shot and the
-    next ones, alone. A CFE whose shot is not there is left out.
+    next ones, alone. A CFE whose shot is not there is left out. A rival takes its rows in the place of CFEs; of real
+    texts, made from no shot, k/2 beside as many shots, or all beside all where the budget is another.
     """
-    if mix not in MIXES:
-        raise UsageError(f"--mix is {mix!r}", f"choose one of: {', '.join(MIXES)}")
+    require_mix(mix)
     if mix == "shots":
         return [[shot] for shot in shots]
+    if mix in RIVALS and RIVALS[mix].real:
+        return _beside(shots, list(counterfactuals), everything=mix in OTHER_BUDGET)
     derived = defaultdict(list)
     for counterfactual in counterfactuals:
         derived[counterfactual.shot_id].append(counterfactual)
     groups: list[list[Row]] = [[shot, *derived[shot.id]] for shot in shots]
     return groups if mix == "all" else _equal_budget(groups)
+
+
+def _beside(shots: Sequence[Shot], texts: Sequence[Row], *, everything: bool) -> list[list[Row]]:
+    """Shots and real texts, each alone; where the texts are too few, shots fill up."""
+    taken = texts if everything else texts[: len(shots) // 2]
+    kept = shots if everything else shots[: len(shots) - len(taken)]
+    return [[row] for row in (*kept, *taken)]
 
 
 def _equal_budget(groups: list[list[Row]]) -> list[list[Row]]:

@@ -81,6 +81,20 @@ def counterfact(run: RunFolder, settings: settings.CounterfactSettings, ui: Ui) 
     _present(ui, "counterfact", counterfact(Run(run), settings, ui))
 
 
+@command(app, settings.RivalSettings)
+def rival(run: RunFolder, settings: settings.RivalSettings, ui: Ui) -> None:
+    """Make what the same budget could buy instead of counterfactuals, to compare with.
+
+    Example: cod rival runs/a --kind eda,aeda,pool
+
+    By an LLM: cod rival runs/a --kind paraphrase,opposite --model gpt-4o
+    """
+    from cod_cli.artifacts import Run
+    from cod_cli.stages.rival import rival
+
+    _present(ui, "rival", rival(Run(run), settings, ui))
+
+
 @command(app, settings.LabelSettings)
 def label(run: RunFolder, settings: settings.LabelSettings, ui: Ui) -> None:
     """Cache the teacher's soft labels for shots and counterfactuals.

@@ -52,6 +52,13 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
+def cased(word: str, model: str) -> str:
+    """A word in lower case with the capitals of another."""
+    if len(model) > 1 and model.isupper():
+        return word.upper()
+    return word.capitalize() if model[:1].isupper() else word
+
+
 def n_edits(source: str, target: str) -> int:
     """Word-level Levenshtein distance."""
     return Levenshtein.distance(words(source), words(target))

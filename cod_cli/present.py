@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cod_cli import tables
 from cod_cli.artifacts import Run
+from cod_cli.kinds import OTHER_BUDGET
 from cod_cli.records import Record
 from cod_cli.report import printable
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalResult
     from cod_cli.stages.label import LabelResult
+    from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
     from cod_cli.stages.teach import TeachResult
@@ -81,11 +83,25 @@ def _plan(plan: CounterfactPlan) -> RenderableType:
     return printable("\n".join([*lines, retries]))
 
 
+def rival(result: RivalResult) -> RenderableType:
+    """The rows of each rival, and how to train on them."""
+    lines = [
+        f"{made.rows} rows in {made.path}"
+        + (f", {made.counts['teacher_queries']} teacher queries" if made.counts.get("teacher_queries") else "")
+        + (f", {sum(made.usage.values()):,} tokens" if any(made.usage.values()) else "")
+        + (" (other budget)" if made.kind in OTHER_BUDGET else "")
+        for made in result.made
+    ]
+    folder, kind = result.run.folder, result.made[-1].kind
+    return _next("\n".join(lines), f"cod label {folder}; cod distill {folder} --student S --mix {kind}")
+
+
 def label(result: LabelResult) -> RenderableType:
     """How many rows are labelled and how often the teacher agrees with the shots' labels."""
     counts = result.counts
+    also = f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
     line = (
-        f"{counts['shots']} shots and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
+        f"{counts['shots']} shots{also} and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
@@ -13,12 +14,15 @@ from cod_cli.prices import find_price
 from cod_cli.records import Manifest
 from cod_cli.report import Ui
 from cod_cli.settings import LLMOptions
+from cod_cli.teachers import Teacher
 from cod_cli.verify import Candidate, Verifier
 
 T = TypeVar("T")
 
 # Proposals that are judged in one go, while further requests are under way.
 CHUNK = 32
+# The name under which a manifest counts what the teacher was asked.
+QUERIES = "teacher_queries"
 
 
 def forget_empty_start(run: Run) -> None:
@@ -30,13 +34,15 @@ def forget_empty_start(run: Run) -> None:
         run.counterfactuals.meta.unlink()
 
 
-def fill(ledger: Ledger, verifier: Verifier, settings: LLMOptions, budget: int | None, ui: Ui) -> None:
-    """Begin the ledger's file, ask until no case is open, and finish it.
+def fill(
+    ledger: Ledger, verifier: Verifier, settings: LLMOptions, teacher: Teacher | None, budget: int | None, ui: Ui
+) -> None:
+    """Begin the ledger's file, ask until no case is open, and finish it; what ``teacher`` is asked is counted.
 
     Raises:
         PartialError: cases are still without an answer.
     """
-    run, teacher = ledger.run, verifier.teacher
+    run = ledger.run
     manifest = run.counterfactuals.begin(
         settings.results(),
         labels=run.shots.require().labels,
@@ -44,20 +50,39 @@ def fill(ledger: Ledger, verifier: Verifier, settings: LLMOptions, budget: int |
         teacher=teacher.fingerprint if teacher else None,
         inputs=[run.shots.path],
     )
-    _work(ledger, verifier, budget, ui)
-    _close(ledger, manifest, settings)
+    meter = _Meter(run, manifest, teacher)
+    _work(ledger, verifier, budget, meter, ui)
+    _close(ledger, manifest, settings, meter.queries)
 
 
-def _work(ledger: Ledger, verifier: Verifier, budget: int | None, ui: Ui) -> None:
+@dataclass(frozen=True)
+class _Meter:
+    """Counts what the teacher is asked, on disk as it goes: a kill does not make the pairs look cheaper."""
+
+    run: Run
+    manifest: Manifest
+    teacher: Teacher | None
+
+    @property
+    def queries(self) -> int:
+        """The queries of all goes at this file."""
+        return self.manifest.counts.get(QUERIES, 0) + (self.teacher.queries if self.teacher else 0)
+
+    def save(self) -> None:
+        """Bring the manifest up to date."""
+        self.run.counterfactuals.note(self.manifest.replace(counts={QUERIES: self.queries}))
+
+
+def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter, ui: Ui) -> None:
     """Ask, judge and record until no case is open; what is settled is saved also when interrupted."""
     try:
         while cases := ledger.asked(budget):
-            _round(ledger, cases, verifier, ui)
+            _round(ledger, cases, verifier, meter, ui)
     finally:
         ledger.save()
 
 
-def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, ui: Ui) -> None:
+def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Meter, ui: Ui) -> None:
     """One more try for each of these cases, all of which are one generator's turn."""
     generator = ledger.generators[cases[0].turn]
     needs = [Need(case.shot, case.target, case.tries + 1, case.feedback) for case in cases]
@@ -66,6 +91,7 @@ def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, ui: Ui) ->
             _settle(ledger, proposals, verifier)
             advance(len(proposals), detail=f"{len(ledger.counterfactuals())} accepted")
             ledger.save()
+            meter.save()
 
 
 def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -> None:
@@ -87,9 +113,9 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _close(ledger: Ledger, manifest: Manifest, settings: LLMOptions) -> None:
+def _close(ledger: Ledger, manifest: Manifest, settings: LLMOptions, queries: int) -> None:
     """Finish the files; raise where cases are still without an answer."""
-    run, counts = ledger.run, ledger.counts()
+    run, counts = ledger.run, {**ledger.counts(), QUERIES: queries}
     complete = not counts["unanswered"] or settings.accept_partial
     usage = _usage(run)
     price = find_price(settings.model, settings.price) if settings.model else None

@@ -1,10 +1,15 @@
-"""The data source that a run's shots were drawn from, read again."""
+"""What a run was made from, found again: the data source of its shots, its teacher."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from cod_cli.artifacts import Run
 from cod_cli.data import Table, load_table
 from cod_cli.errors import CodError
+from cod_cli.settings import TeacherOptions
+
+Options = TypeVar("Options", bound=TeacherOptions)
 
 
 def shots_source(run: Run) -> Table:
@@ -31,3 +36,16 @@ def training_texts(run: Run, note: Callable[[str], object]) -> list[str]:
     except CodError as error:
         note(f"the editor takes its words from the teacher's vocabulary: {error.message}")
         return []
+
+
+def with_recorded_teacher(run: Run, settings: Options) -> Options:
+    """Where no teacher is named: the one that labelled the rows that are there, else the one that checked the CFEs."""
+    if settings.teacher:
+        return settings
+    manifests = [run.soft_labels.manifest(), run.counterfactuals.manifest()]
+    recorded: dict[str, Any] = next((m.settings for m in manifests if m and m.settings.get("teacher")), {})
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    names = [name for name in ("teacher", "teacher_labels", "max_length") if name in recorded]
+    return dataclasses.replace(
+        settings, **{name: recorded[name] for name in names if getattr(settings, name) == defaults[name]}
+    )

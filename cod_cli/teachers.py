@@ -1,5 +1,6 @@
 """Teachers: who says how probable each class is for a text, in the run's label order."""
 
+import copy
 import difflib
 import shlex
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,11 @@ class Teacher(Protocol):
         """Where the numbers come from."""
         ...
 
+    @property
+    def queries(self) -> int:
+        """How many different texts it was asked about, answers from a cache included."""
+        ...
+
     def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
         """Raw logits [n, C], float32."""
         ...
@@ -82,9 +88,19 @@ class WhiteBoxTeacher:
         self.order = list(order)
         self.max_length = longest(classifier, max_length)
         self.batch_size = batch_size
-        self.scored = 0
         self._cache = Cache(None) if cache is None else cache
+        self._forget()
+
+    def _forget(self) -> None:
+        self.scored = 0
+        self.gradients = 0
         self._known: dict[str, bytes] = {}
+
+    def fresh(self) -> "WhiteBoxTeacher":
+        """The same model, which nobody has asked yet."""
+        teacher = copy.copy(self)
+        teacher._forget()
+        return teacher
 
     def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
         """Raw logits [n, C] in float32, columns in the run's label order."""
@@ -99,6 +115,11 @@ class WhiteBoxTeacher:
         rows = [np.frombuffer(self._known[key], dtype="<f4") for key in keys]
         own = np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
         return own[:, self.order]
+
+    @property
+    def queries(self) -> int:
+        """The different texts that were asked about, and one for each text whose gradient was."""
+        return len(self._known) + self.gradients
 
     @property
     def cache_problem(self) -> str | None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cod_cli.artifacts import Run
-from cod_cli.batches import MIXES, Example, Group, Row, join, select
-from cod_cli.errors import CodError, UsageError
+from cod_cli.artifacts import Artifact, Run
+from cod_cli.batches import Example, Group, Row, join, select
+from cod_cli.errors import CodError
 from cod_cli.jsonl import file_sha
+from cod_cli.kinds import OTHER_BUDGET, RIVALS, require_mix
 from cod_cli.metrics import flips
-from cod_cli.records import Counterfactual
+from cod_cli.records import Counterfactual, Shot
 
 
 @dataclass(frozen=True)
@@ -55,39 +56,65 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainS
         UsageError: an unknown mix.
         CodError: a file is missing, incomplete or damaged, or a soft label does not fit its row.
     """
-    if mix not in MIXES:
-        raise UsageError(f"--mix is {mix!r}", f"choose one of: {', '.join(MIXES)}")
+    require_mix(mix)
     shots = run.shots.read()
     if not shots:
         raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
-    counterfactuals = [] if mix == "shots" else _read_counterfactuals(run)
+    written = None if mix == "shots" else _written(run, mix)
+    derived = written.read() if written else []
     present = {shot.id for shot in shots}
-    kept = [row for row in counterfactuals if row.shot_id in present]
+    rival = RIVALS.get(mix)
+    kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
     labels, soft = run.shots.require().labels, run.soft_labels.require()
     rows: list[Row] = [*shots, *kept]
     examples = join(rows, labels, run.soft_labels.read(), soft.labels, command=run.soft_labels.command)
-    usable = kept if keep_unflipped else [row for row in kept if _flips(row, examples)]
+    unchecked = keep_unflipped or (rival and not rival.flips)
+    usable = kept if unchecked else [row for row in kept if _flips(row, examples)]
     groups = select(mix, shots, usable)
-    files = [run.shots.path, run.counterfactuals.path, run.soft_labels.path]
+    files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
     return TrainSet(
         groups=[[examples[row.id] for row in group] for group in groups],
         labels=labels,
         k=len(shots),
-        shots=len(groups),
-        inputs={path.name: file_sha(path) for path in files if mix != "shots" or path != run.counterfactuals.path},
+        shots=sum(isinstance(row, Shot) for group in groups for row in group),
+        inputs={path.name: file_sha(path) for path in files},
         teacher=soft.teacher,
         unflipped=len(kept) - len(usable),
-        orphans=len(counterfactuals) - len(kept),
+        orphans=len(derived) - len(kept),
     )
 
 
-def _read_counterfactuals(run: Run) -> list[Counterfactual]:
+def _written(run: Run, mix: str) -> Artifact[Counterfactual]:
+    """The file whose rows a mix adds to the shots."""
+    if mix in RIVALS:
+        return run.rival(mix)
     if run.counterfactuals.manifest() is None:
         raise CodError(
             f"{run.counterfactuals.path} does not exist",
             f"make it first: `{run.counterfactuals.command}`; or train on the shots alone: --mix shots",
         )
-    return run.counterfactuals.read()
+    return run.counterfactuals
+
+
+def require_equal_budget(mix: str, *, k: int, rows: int, steps: int, shots_steps: int) -> None:
+    """Refuse to train on other than k rows, or for other steps than ``--mix shots`` takes, without saying so.
+
+    Args:
+        mix: those of another budget (`OTHER_BUDGET`) may.
+        k: the shots of the run.
+        rows: what would be trained on.
+        steps: of the optimiser, in all.
+        shots_steps: what the k shots alone would take.
+
+    Raises:
+        CodError: the comparison would not be fair.
+    """
+    if mix in OTHER_BUDGET or (rows, steps) == (k, shots_steps):
+        return
+    raise CodError(
+        f"--mix {mix} would train on {rows} rows in {steps} steps; equal budget is {k} rows in {shots_steps} steps",
+        "mend or remake the files of this run, or use --mix all, which every table marks as another budget",
+    )
 
 
 def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:

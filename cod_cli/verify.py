@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cod_cli.edits import edit_ratio, n_edits, tokenize
+from cod_cli.edits import edit_ratio, n_edits, spans, tokenize
 from cod_cli.metrics import softmax
 from cod_cli.records import AttemptStatus, Shot
 from cod_cli.revert import Minimal, Pair, minimise, salient_words
@@ -72,12 +72,16 @@ class Verifier:
         teacher: whom the CFEs must flip; None accepts whatever passes the gates.
         labels: the run's classes in order.
         max_edit_ratio: see `gate`.
+        revert: whether needless edits are undone.
     """
 
-    def __init__(self, teacher: Teacher | None, labels: Sequence[str], *, max_edit_ratio: float) -> None:
+    def __init__(
+        self, teacher: Teacher | None, labels: Sequence[str], *, max_edit_ratio: float, revert: bool = True
+    ) -> None:
         self.teacher = teacher
         self.labels = list(labels)
         self.max_edit_ratio = max_edit_ratio
+        self.revert = revert
 
     def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
         """A verdict for each candidate, in order; the teacher sees all that pass the gates in one batch."""
@@ -106,6 +110,8 @@ class Verifier:
 
     def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
         pairs = [Pair(c.shot.text, c.text, self._index(c)) for c, flip in zip(candidates, flipped, strict=True) if flip]
+        if not self.revert:
+            return [Minimal(pair.text, minimal=len(spans(pair.source, pair.text)) == 1) for pair in pairs]
         return minimise(pairs, teacher)
 
     def _verdict(self, candidate: Candidate, reverted: Minimal | None, before: Logits, after: Logits) -> Verdict:
@@ -131,3 +137,35 @@ class Verifier:
 
     def _index(self, candidate: Candidate) -> int:
         return self.labels.index(candidate.target)
+
+
+class SameClass(Verifier):
+    """Accepts what the teacher reads as it reads the shot: other words for the same."""
+
+    def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        if self.teacher is None:
+            return super()._ask_teacher(candidates)
+        before = self.teacher.logits([c.shot.text for c in candidates])
+        after = self.teacher.logits([c.text for c in candidates])
+        return [self._kept(*row) for row in zip(candidates, before, after, strict=True)]
+
+    def _kept(self, candidate: Candidate, before: Logits, after: Logits) -> Verdict:
+        target = self._index(candidate)
+        read, was = (self.labels[int(row.argmax())] for row in (after, before))
+        return Verdict(
+            candidate,
+            candidate.text,
+            "accepted" if read == was else "no-flip",
+            None if read == was else f"the teacher reads it as {read}, and the text before as {was}",
+            flipped=False,
+            p_before=round(float(softmax(before)[target]), 6),
+            p_after=round(float(softmax(after)[target]), 6),
+        )
+
+
+class Unchecked(Verifier):
+    """Accepts whatever is a text."""
+
+    def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
+        """``accepted`` for each candidate."""
+        return [Verdict(candidate, candidate.text, "accepted") for candidate in candidates]

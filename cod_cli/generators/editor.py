@@ -4,16 +4,17 @@ Replacements come from the neighbourhood of each word in the teacher's own embed
 margin ranks them to first order, as in HotFlip (Ebrahimi et al., arXiv 1712.06751), and the teacher has the last word.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from cod_cli.edits import Token, tokenize
+from cod_cli.edits import Token, cased, tokenize
 from cod_cli.errors import CodError
 from cod_cli.generators import Need, Proposal
 from cod_cli.lexicon import Lexicon, build_lexicon
@@ -27,8 +28,13 @@ SCORED = 40
 PER_WORD = 10
 BEAM = 3
 MOST_EDITS = 4
+# How far the search for the most confident edit goes on: so many changed words are never too far.
+CONFIDENT_EDITS = 3
 # Needs that are searched together: large batches for the teacher, a screenful of progress.
 TOGETHER = 16
+
+
+Choice = Literal["smallest", "nearest", "confident", "first"]
 
 
 @dataclass(frozen=True)
@@ -44,53 +50,94 @@ class _State:
 
     def replace(self, position: int, word: str) -> "_State":
         old = self.tokens[position]
-        new = Token(old.space, _cased(word, old.text))
+        new = Token(old.space, cased(word, old.text))
         return _State((*self.tokens[:position], new, *self.tokens[position + 1 :]), self.edited | {position})
 
 
+@dataclass(frozen=True)
+class _Try:
+    """A text that was shown to the teacher: whether it flips, and how far the target is ahead there, in logits."""
+
+    flips: bool
+    margin: float
+    state: _State
+
+
 class Editor:
-    """Searches, for each need, the fewest word replacements that flip the teacher."""
+    """Searches, for each need, the fewest word replacements that flip the teacher.
+
+    Args:
+        teacher: whom to flip.
+        lexicon: the words that may be put in.
+        choice: which of the edits that flip to take: ``smallest`` (of those with the fewest words the surest one),
+            ``nearest`` to the teacher's boundary, the most ``confident`` one within three words; or the ``first``
+            that the gradient proposes, whether it flips or not.
+    """
 
     name = "editor"
     prompt: str | None = None
     max_attempts = 1
 
-    def __init__(self, teacher: WhiteBoxTeacher, lexicon: Lexicon) -> None:
+    def __init__(self, teacher: WhiteBoxTeacher, lexicon: Lexicon, choice: Choice = "smallest") -> None:
         self.teacher = teacher
         self.lexicon = lexicon
+        self.choice = choice
 
     def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
         """The flipped text of each need; where none was found, the nearest try, which the verifier will turn down."""
         for start in range(0, len(needs), TOGETHER):
             part = needs[start : start + TOGETHER]
-            for need, text in zip(part, self._search(part), strict=True):
+            found = self._first(part) if self.choice == "first" else self._search(part)
+            for need, text in zip(part, found, strict=True):
                 yield Proposal(need, (text,)) if text else Proposal(need, (), "empty", "no word can be replaced")
+
+    def _first(self, needs: Sequence[Need]) -> list[str | None]:
+        """The replacement that the gradient promises most of, which the teacher has not seen."""
+        states = [_State(tuple(tokenize(need.shot.text))) for need in needs]
+        families = self._expand(states, [self.teacher.labels.index(need.target) for need in needs])
+        return [family[0].text if family else None for family in families]
 
     def _search(self, needs: Sequence[Need]) -> list[str | None]:
         """Beam search over the number of edits, for all needs at once."""
         targets = [self.teacher.labels.index(need.target) for need in needs]
         before = self.teacher.logits([need.shot.text for need in needs])
         beams = {i: [_State(tuple(tokenize(need.shot.text)))] for i, need in enumerate(needs)}
-        found: list[str | None] = [None] * len(needs)
-        for _ in range(MOST_EDITS):
-            owners = [i for i, states in beams.items() for _ in states]
-            states = list(chain.from_iterable(beams.values()))
-            children = self._expand(states, [targets[i] for i in owners])
-            after = self.teacher.logits([child.text for family in children for child in family])
-            scored: dict[int, list[tuple[float, bool, _State]]] = {i: [] for i in beams}
-            rows = iter(after)
-            for i, family in zip(owners, children, strict=True):
-                scored[i] += [_scored(child, before[i], next(rows), targets[i]) for child in family]
-            beams = {}
-            for i, tries in scored.items():
-                tries.sort(key=lambda t: (t[1], t[0]), reverse=True)
-                if tries:
-                    found[i] = tries[0][2].text
-                if tries and not tries[0][1]:
-                    beams[i] = list({state.text: state for _, _, state in tries}.values())[:BEAM]
+        best: dict[int, _Try] = {}
+        for edits in range(1, MOST_EDITS + 1):
+            for i, tries in self._tried(beams, targets, before).items():
+                ranked = sorted(tries, key=_rank, reverse=True)
+                best[i] = self._better(best.get(i), ranked)
+                beams[i] = list({found.state.text: found.state for found in ranked}.values())[:BEAM]
+            beams = {i: beam for i, beam in beams.items() if beam and not self._done(best.get(i), edits)}
             if not beams:
                 break
-        return found
+        return [best[i].state.text if i in best else None for i in range(len(needs))]
+
+    def _tried(
+        self, beams: Mapping[int, Sequence[_State]], targets: Sequence[int], before: np.ndarray
+    ) -> dict[int, list[_Try]]:
+        """What the teacher says to the children of each beam, where it has any."""
+        owners = [i for i, states in beams.items() for _ in states]
+        children = self._expand(list(chain.from_iterable(beams.values())), [targets[i] for i in owners])
+        after = iter(self.teacher.logits([child.text for family in children for child in family]))
+        tried: dict[int, list[_Try]] = {}
+        for i, family in zip(owners, children, strict=True):
+            found = [_scored(child, before[i], next(after), targets[i]) for child in family]
+            if found:
+                tried.setdefault(i, []).extend(found)
+        return tried
+
+    def _better(self, old: _Try | None, ranked: Sequence[_Try]) -> _Try:
+        """The one to keep, of the best so far and of what one more edit gives, best first."""
+        flipped = [found for found in ranked if found.flips]
+        if self.choice == "nearest" and flipped:
+            return flipped[-1]
+        if self.choice == "confident" and old is not None:
+            return max(old, ranked[0], key=_rank)
+        return ranked[0]
+
+    def _done(self, best: _Try | None, edits: int) -> bool:
+        return best is None or (best.flips and (self.choice != "confident" or edits >= CONFIDENT_EDITS))
 
     def _expand(self, states: Sequence[_State], targets: Sequence[int]) -> list[list[_State]]:
         """For each state the replacements that promise most, by the gradient."""
@@ -124,6 +171,7 @@ class Editor:
     ) -> tuple[list[Tensor], list[Tensor], list[list[tuple[int, int]]]]:
         """Input embeddings and the margin's gradient at them, (tokens, hidden) a text, and the tokens' offsets."""
         classifier = self.teacher.classifier
+        self.teacher.gradients += len(texts)
         encodings = encode(classifier, texts, self.teacher.max_length)
         offsets = [self._offsets(text) for text in texts]
         inputs = pad(classifier, encodings)
@@ -147,16 +195,20 @@ class Editor:
         return [(start, end) for start, end in encoded["offset_mapping"]]
 
 
-def open_editor(teacher: Teacher | None, texts: Sequence[str]) -> Editor:
+def open_editor(teacher: Teacher | None, texts: Sequence[str], choice: Choice = "smallest") -> Editor:
     """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use."""
     if not isinstance(teacher, WhiteBoxTeacher):
         raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
-    return Editor(teacher, build_lexicon(teacher.classifier, texts))
+    return Editor(teacher, build_lexicon(teacher.classifier, texts), choice)
 
 
-def _scored(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> tuple[float, bool, _State]:
+def _scored(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Try:
     margin = float(after[target] - np.delete(after, target).max())
-    return margin, flips(before, after, target), child
+    return _Try(flips(before, after, target), margin, child)
+
+
+def _rank(found: _Try) -> tuple[bool, float]:
+    return found.flips, found.margin
 
 
 def _places(state: _State, offsets: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
@@ -170,12 +222,6 @@ def _places(state: _State, offsets: Sequence[tuple[int, int]]) -> dict[int, list
         if pieces and position not in state.edited and token.text.isalpha():
             places[position] = pieces
     return places
-
-
-def _cased(word: str, model: str) -> str:
-    if len(model) > 1 and model.isupper():
-        return word.upper()
-    return word.capitalize() if model[:1].isupper() else word
 
 
 def _first(mask: Tensor) -> int:

@@ -7,6 +7,7 @@ from cod_cli.settings.base import GENERAL, Settings, flag_of, option, options_of
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.data import DataOptions, SampleSettings
 from cod_cli.settings.llm import LLMOptions
+from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.teacher import LabelSettings, TeacherOptions
 from cod_cli.settings.training import DistillSettings, TeachSettings, TrainingOptions
 from cod_cli.settings.viewing import DemoSettings, EvalSettings, PredictSettings, ShowSettings
@@ -21,6 +22,7 @@ __all__ = [
     "LLMOptions",
     "LabelSettings",
     "PredictSettings",
+    "RivalSettings",
     "SampleSettings",
     "Settings",
     "ShowSettings",

@@ -70,7 +70,7 @@ class DistillSettings(TrainingOptions):
     ] = "kd"
     mix: Annotated[
         str,
-        option(help="Rows to train on: all (shots and CFEs), cod (k rows in pairs), shots.", panel=STUDENT),
+        option(help="Rows to train on: all (shots and CFEs), cod (k rows in pairs), shots, or a rival.", panel=STUDENT),
     ] = "all"
     keep_unflipped: Annotated[
         bool, option("--keep-unflipped", help="Train on CFEs that do not flip the teacher, too.", panel=STUDENT)

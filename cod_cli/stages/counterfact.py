@@ -70,7 +70,8 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
             return _plan(ledger, generators[0], len(shots))
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
-            fill(ledger, Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio), settings, budget, ui)
+            verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
+            fill(ledger, verifier, settings, teacher, budget, ui)
         else:
             ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
     return _result(run, shots, perf_counter() - started)

@@ -26,7 +26,7 @@ from cod_cli.records import Energy, Step, Student
 from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings
 from cod_cli.training import DivergedError, Feed, train, versions
-from cod_cli.trainset import TrainSet, ablated, read_trainset
+from cod_cli.trainset import TrainSet, ablated, read_trainset, require_equal_budget
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
     Raises:
         UsageError: an unknown mix, a name that is no folder name, a batch size smaller than a group, a teacher whose
             layers cannot be matched.
-        CodError: a stage's file is missing or does not fit; a student of that name was made otherwise.
+        CodError: a stage's file is missing or does not fit; a student of that name was made otherwise; the mix would
+            train on other rows or steps than it says.
         DivergedError: the loss is not finite any more; the last good weights are kept in ``NAME.diverged``.
     """
     names = _names(settings)
@@ -129,7 +130,7 @@ def _names(settings: DistillSettings) -> list[str]:
 
 def _report(shared: _Shared) -> None:
     run, data, ui = shared.run, shared.data, shared.ui
-    for file in (run.shots, run.counterfactuals):
+    for file in (run.shots, run.counterfactuals, run.rival(shared.settings.mix)):
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
     if data.unflipped:
@@ -141,6 +142,14 @@ def _report(shared: _Shared) -> None:
 def _plan(name: str, seed: int, shared: _Shared) -> Student:
     """The student as it will be: what is only known after training is still empty."""
     data, settings = shared.data, shared.settings
+    steps = settings.epochs * batches_per_epoch(_groups(shared, seed), settings.batch_size)
+    require_equal_budget(
+        settings.mix,
+        k=data.k,
+        rows=len(data.rows),
+        steps=steps,
+        shots_steps=settings.epochs * batches_per_epoch([[None]] * data.k, settings.batch_size),
+    )
     return Student(
         name=name,
         method=settings.method,
@@ -148,7 +157,7 @@ def _plan(name: str, seed: int, shared: _Shared) -> Student:
         k=data.k,
         rows=len(data.rows),
         shots=data.shots,
-        steps=settings.epochs * batches_per_epoch(_groups(shared, seed), settings.batch_size),
+        steps=steps,
         seed=seed,
         labels=data.labels,
         settings={key: value for key, value in settings.results().items() if key not in ("name", "seed")},

@@ -1,6 +1,5 @@
 """`cod label`: the teacher's soft labels for shots and counterfactuals, once."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -12,6 +11,7 @@ from cod_cli.jsonl import append_records, read_records, write_records
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import LabelSettings
+from cod_cli.sources import with_recorded_teacher
 from cod_cli.teachers import WhiteBoxTeacher, flips, load_teacher
 
 Row = Shot | Counterfactual
@@ -71,7 +71,7 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
     labels = run.shots.require().labels
     inputs = _read(run)
     rows = inputs.rows(labels)
-    settings = _with_recorded_teacher(run, settings)
+    settings = with_recorded_teacher(run, settings)
     teacher = load_teacher(settings, labels, batch_size=settings.batch_size)
     _remark(run, inputs, teacher, ui)
     if settings.force:
@@ -113,19 +113,6 @@ def _read(run: Run) -> _Inputs:
         counterfactuals=cfes.read() if begun else [],
         rivals=run.rival_rows(),
         files=[run.shots, cfes] if begun else [run.shots],
-    )
-
-
-def _with_recorded_teacher(run: Run, settings: LabelSettings) -> LabelSettings:
-    """Where no teacher is named: the one of the labels that are there, else the one that checked the CFEs."""
-    if settings.teacher:
-        return settings
-    manifests = [run.soft_labels.manifest(), run.counterfactuals.manifest()]
-    recorded: dict[str, Any] = next((m.settings for m in manifests if m and m.settings.get("teacher")), {})
-    names = [name for name in ("teacher", "teacher_labels", "max_length") if name in recorded]
-    default = type(settings)()
-    return dataclasses.replace(
-        settings, **{name: recorded[name] for name in names if getattr(settings, name) == getattr(default, name)}
     )
 
 

@@ -18,6 +18,7 @@ from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
 from cod_cli.training import DivergedError
+from cod_cli.trainset import require_equal_budget
 from tests.tiny import LANGUAGE, Family, sentences, tiny_base
 
 LABELS = ["negative", "positive"]
@@ -309,3 +310,23 @@ def test_weights_of_tokens_that_no_text_holds_stay_as_they_were(run: Run, studen
     after = load_classifier(str(run.student("kd-shots")), device="cpu").model.get_input_embeddings().weight
     moved = (before != after).any(dim=1)
     assert 0 < moved.sum() < len(moved) / 2
+
+
+def test_an_unequal_budget_is_refused_unless_it_is_called_one() -> None:
+    equal = {"k": 16, "rows": 16, "steps": 80, "shots_steps": 80}
+    for mix in ("cod", "shots", "eda", "pool", "cod-nearest"):
+        require_equal_budget(mix, **equal)
+        for other in ({"rows": 17}, {"rows": 15}, {"steps": 81}):
+            with pytest.raises(CodError, match="equal budget is 16 rows in 80 steps"):
+                require_equal_budget(mix, **{**equal, **other})
+    for mix in ("all", "pool-queries"):
+        require_equal_budget(mix, **{**equal, "rows": 700, "steps": 3500})
+
+
+def test_a_mix_that_would_train_on_other_rows_fails_the_run(
+    run: Run, student_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cod_cli.trainset.select", lambda mix, shots, rows: [[shot] for shot in shots[1:]])
+    with pytest.raises(CodError, match="--mix cod would train on 3 rows"):
+        train(run, student_folder, mix="cod")
+    assert run.student_names() == []

@@ -1,0 +1,322 @@
+"""`cod rival` from end to end: every kind on a tiny teacher, and what a student then trains on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cod_cli.artifacts import Run
+from cod_cli.edits import n_edits, words
+from cod_cli.errors import CodError, PartialError, UsageError
+from cod_cli.generators import editor
+from cod_cli.kinds import OTHER_BUDGET, RIVALS
+from cod_cli.metrics import flips
+from cod_cli.records import Counterfactual
+from cod_cli.report import Ui
+from cod_cli.settings import CounterfactSettings, DistillSettings, LabelSettings, RivalSettings, SampleSettings
+from cod_cli.stages.counterfact import counterfact
+from cod_cli.stages.distill import distill
+from cod_cli.stages.label import label
+from cod_cli.stages.rival import Made, rival
+from cod_cli.stages.sample import sample
+from cod_cli.teachers import WhiteBoxTeacher, load_teacher
+from tests.fake_llm import FakeLLM
+from tests.stages.test_counterfact import edit
+from tests.tiny import sentences, tiny_base
+
+K = 8
+LABELS = ["negative", "positive"]
+LOCAL = ["eda", "aeda", "pool", "pool-queries", "cod-unverified", "cod-unreverted", "cod-nearest", "cod-confident"]
+
+
+@pytest.fixture
+def exhaustive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score every replacement, so that what is found does not hang on a tiny model's gradient."""
+    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+        monkeypatch.setattr(editor, name, 60)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Eight shots of a folder with a training and a test split that share some texts."""
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    rows = list(dict(sentences(400)).items())
+    for split, part in (("train", rows[:70]), ("test", rows[60:])):
+        lines = [json.dumps({"text": text, "label": name}) + "\n" for text, name in part]
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    run = Run(tmp_path / "run")
+    sample(run, SampleSettings(data=str(tmp_path / "data"), shots=str(K), split="train"), Ui.silent())
+    return run
+
+
+@pytest.fixture
+def with_cfes(run: Run, teacher_folder: Path, exhaustive: None) -> Run:
+    settings = CounterfactSettings(generator="editor", teacher=str(teacher_folder), for_mix="cod", cache=False)
+    counterfact(run, settings, Ui.silent())
+    return run
+
+
+def make(run: Run, kind: str, teacher: Path | None = None, **options: Any) -> Made:
+    named = {"teacher": str(teacher)} if teacher else {}
+    [made] = rival(run, RivalSettings(kind=kind, cache=False, **named, **options), Ui.silent()).made
+    return made
+
+
+def rows(run: Run, kind: str) -> list[Counterfactual]:
+    return run.rival(kind).read()
+
+
+def run_data(run: Run, split: str) -> list[str]:
+    lines = (run.folder.parent / "data" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["text"] for line in lines]
+
+
+def teacher_of(folder: Path) -> WhiteBoxTeacher:
+    from cod_cli.settings import TeacherOptions
+
+    return load_teacher(TeacherOptions(teacher=str(folder), cache=False), LABELS)
+
+
+@pytest.mark.parametrize("kind", ["eda", "aeda"])
+def test_augmented_shots_keep_their_class(kind: str, run: Run, teacher_folder: Path) -> None:
+    make(run, kind, teacher_folder)
+    shots = run.shots.read()
+    made = rows(run, kind)
+    assert [row.id for row in made] == [f"{shot.id}~{shot.label}@{kind}" for shot in shots[: K // 2]]
+    assert all(row.label == row.source_label == shot.label for row, shot in zip(made, shots, strict=False))
+    assert all(row.text != shot.text and row.kind == kind for row, shot in zip(made, shots, strict=False))
+
+
+def test_the_pool_holds_other_real_texts_with_the_teachers_label(run: Run, teacher_folder: Path) -> None:
+    make(run, "pool", teacher_folder)
+    made = rows(run, "pool")
+    assert len(made) == K // 2
+    train, test = (run_data(run, split) for split in ("train", "test"))
+    shots = {shot.text for shot in run.shots.read()}
+    logits = teacher_of(teacher_folder).logits([row.text for row in made])
+    for row, scores in zip(made, logits, strict=True):
+        assert row.shot_id is None
+        assert row.text == train[int(row.id.rpartition("/")[2]) - 1]
+        assert row.text not in shots | set(test)
+        assert row.label == LABELS[int(scores.argmax())]
+
+
+def test_a_smaller_pool_is_a_prefix_and_other_shots_have_another(run: Run, teacher_folder: Path) -> None:
+    from cod_cli.pool import draw_pool
+
+    assert draw_pool(run, 20, "0 0")[:5] == draw_pool(run, 5, "0 0")
+    assert draw_pool(run, 20, "1 0") != draw_pool(run, 20, "0 0")
+
+
+def test_pool_queries_buys_a_text_for_each_query_of_the_cfes(with_cfes: Run) -> None:
+    queries = with_cfes.counterfactuals.require().counts["teacher_queries"]
+    made = make(with_cfes, "pool-queries")
+    assert made.counts["wanted"] == queries > K
+    train, test = (run_data(with_cfes, split) for split in ("train", "test"))
+    free = set(train) - set(test) - {shot.text for shot in with_cfes.shots.read()}
+    assert {row.text for row in rows(with_cfes, "pool-queries")} == free
+    assert made.rows == len(free) < queries
+
+
+def test_cfes_that_the_equal_budget_does_not_use_are_not_counted(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(edit) as llm:
+        options = {"model": "m", "base_url": llm.url, "teacher": str(teacher_folder), "cache": False}
+        counterfact(run, CounterfactSettings(**options), Ui.silent())
+    counts = run.counterfactuals.require().counts
+    assert counts["accepted"] == K
+    assert make(run, "pool-queries").counts["wanted"] == round(counts["teacher_queries"] / 2)
+
+
+def test_the_queries_of_a_checked_reply_are_counted_one_by_one(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(edit) as llm:
+        options = {"model": "m", "base_url": llm.url, "teacher": str(teacher_folder), "cache": False}
+        counterfact(run, CounterfactSettings(**options), Ui.silent())
+    # Each shot, and each reply, whose single edit leaves nothing to try without.
+    texts = {row.text for row in [*run.shots.read(), *run.counterfactuals.read()]}
+    assert run.counterfactuals.require().counts["teacher_queries"] == len(texts)
+
+
+def test_what_one_rival_costs_does_not_hang_on_another(with_cfes: Run) -> None:
+    settings = RivalSettings(kind="cod-unreverted,cod-nearest", cache=False)
+    together = rival(with_cfes, settings, Ui.silent()).made
+    alone = make(with_cfes, "cod-nearest", force=True)
+    assert together[1].counts["teacher_queries"] == alone.counts["teacher_queries"]
+
+
+def test_variants_of_the_editor_choose_the_nearest_and_the_surest_edit(with_cfes: Run) -> None:
+    for kind in ("cod-unreverted", "cod-nearest", "cod-confident"):
+        make(with_cfes, kind)
+    smallest = {row.shot_id: row for row in rows(with_cfes, "cod-unreverted")}
+    nearest = {row.shot_id: row for row in rows(with_cfes, "cod-nearest")}
+    surest = {row.shot_id: row for row in rows(with_cfes, "cod-confident")}
+    assert len(smallest) == len(nearest) == len(surest) == K // 2
+    for shot_id, row in smallest.items():
+        assert 0.5 < nearest[shot_id].p_after <= row.p_after <= surest[shot_id].p_after  # type: ignore[operator]
+        assert nearest[shot_id].n_edits == row.n_edits
+
+
+def test_the_unverified_first_edit_is_the_gradients_own(with_cfes: Run) -> None:
+    make(with_cfes, "cod-unverified")
+    texts = {shot.id: shot.text for shot in with_cfes.shots.read()}
+    made = rows(with_cfes, "cod-unverified")
+    assert len(made) == K // 2
+    assert all(row.flipped is None and n_edits(texts[row.shot_id or ""], row.text) == 1 for row in made)
+
+
+def test_an_llms_first_reply_is_taken_as_it_was_and_nothing_is_sent(run: Run, teacher_folder: Path) -> None:
+    shots = run.shots.read()
+    with FakeLLM(edit) as llm:
+        llm.then("a story about two friends .", shots[1].text)
+        options = {"model": "m", "base_url": llm.url, "teacher": str(teacher_folder), "cache": False}
+        counterfact(run, CounterfactSettings(**options, concurrency=1, for_mix="cod"), Ui.silent())
+        sent = len(llm.requests)
+        make(run, "cod-unverified")
+        make(run, "cod-unreverted")
+        assert len(llm.requests) == sent
+    made = rows(run, "cod-unverified")
+    assert made[0].text == "a story about two friends ."
+    assert len(made) == 3  # the unchanged copy of a shot is no further row
+    assert {row.text for row in rows(run, "cod-unreverted")} == {row.text for row in run.counterfactuals.read()}
+
+
+def test_needless_edits_stay_where_the_revert_pass_is_off(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(lambda body: f"well {edit(body)}") as llm:
+        options = {"model": "m", "base_url": llm.url, "teacher": str(teacher_folder), "cache": False}
+        counterfact(run, CounterfactSettings(**options), Ui.silent())
+    make(run, "cod-unreverted")
+    reverted = {row.shot_id: row for row in run.counterfactuals.read()}
+    kept = {row.shot_id: row for row in rows(run, "cod-unreverted")}
+    assert all(kept[shot_id].n_edits == reverted[shot_id].n_edits + 1 == 2 for shot_id in kept)
+    assert all(kept[shot_id].flipped for shot_id in kept)
+
+
+def test_a_paraphrase_is_kept_if_the_teacher_reads_it_as_the_shot(run: Run, teacher_folder: Path) -> None:
+    def script(body: dict[str, Any]) -> str:
+        text = body["messages"][-1]["content"].split("<text>")[1].split("</text>")[0].strip()
+        return " ".join(reversed(text.split()))
+
+    with FakeLLM(script) as llm:
+        llm.then("the film is good and bad", "bad good")
+        made = make(run, "paraphrase", teacher_folder, model="m", base_url=llm.url, concurrency=1)
+        assert len(llm.requests) < K + 6
+        assert "must stay" in llm.texts()[0]
+    teacher = teacher_of(teacher_folder)
+    texts = {shot.id: shot for shot in run.shots.read()}
+    assert made.rows == K // 2
+    for row in rows(run, "paraphrase"):
+        shot = texts[row.shot_id or ""]
+        before, after = teacher.logits([shot.text, row.text])
+        assert (row.label, row.flipped) == (shot.label, False)
+        assert before.argmax() == after.argmax()
+
+
+def test_an_opposite_text_may_share_no_word_but_must_flip_the_teacher(run: Run, teacher_folder: Path) -> None:
+    answers = {"negative": "awful weak dull boring stupid ugly", "positive": "great clever strong funny fine smart"}
+    count = iter(range(100))
+
+    def script(body: dict[str, Any]) -> str:
+        target = body["messages"][-1]["content"].split('"')[3]
+        return f"{answers[target]} {'!' * next(count)}"
+
+    with FakeLLM(script) as llm:
+        made = make(run, "opposite", teacher_folder, model="m", base_url=llm.url, concurrency=1)
+        assert len(llm.requests) == made.rows == K // 2  # only what the walk needs
+        assert make(run, "opposite", teacher_folder, model="m", base_url=llm.url).rows == made.rows
+        assert len(llm.requests) == K // 2  # and nothing twice
+    teacher = teacher_of(teacher_folder)
+    texts = {shot.id: shot.text for shot in run.shots.read()}
+    for row in rows(run, "opposite"):
+        before, after = teacher.logits([texts[row.shot_id or ""], row.text])
+        assert flips(before, after, LABELS.index(row.label))
+        assert not set(words(row.text)) & set(words(texts[row.shot_id or ""]))
+    assert made.usage["completion_tokens"] > 0
+
+
+def test_unanswered_rivals_are_asked_for_by_the_same_command(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(edit) as llm:
+        options: dict[str, Any] = {"model": "m", "base_url": llm.url, "concurrency": 1}
+        with pytest.raises(PartialError):
+            make(run, "opposite", teacher_folder, max_calls=2, **options)
+        make(run, "opposite", teacher_folder, **options)
+        assert len(llm.requests) == K // 2
+    assert run.counterfactuals.manifest() is None
+    assert not run.replies.exists()
+
+
+@pytest.mark.parametrize("kind", LOCAL)
+def test_every_rival_trains_on_k_rows_for_as_many_steps_as_the_shots(kind: str, with_cfes: Run, tmp_path: Path) -> None:
+    make(with_cfes, kind)
+    label(with_cfes, LabelSettings(cache=False), Ui.silent())
+    student = tiny_base(tmp_path / "student", layers=1, hidden=16)
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 2, "max_length": 32, "device": "cpu"}
+    trained = {
+        mix: distill(with_cfes, DistillSettings(student=str(student), mix=mix, **options), Ui.silent()).students[0]
+        for mix in ("shots", kind)
+    }
+    if kind in OTHER_BUDGET:
+        assert trained[kind].rows == K + len(rows(with_cfes, kind))
+        assert trained[kind].steps > trained["shots"].steps
+        assert trained[kind].shots == K
+    else:
+        assert (trained[kind].rows, trained[kind].steps) == (K, trained["shots"].steps)
+        assert trained[kind].shots == K // 2
+
+
+def test_label_labels_rivals_and_all_leaves_them_out(with_cfes: Run) -> None:
+    make(with_cfes, "aeda")
+    make(with_cfes, "pool")
+    result = label(with_cfes, LabelSettings(cache=False), Ui.silent())
+    assert result.counts["rivals"] == K
+    from cod_cli.trainset import read_trainset
+
+    assert not any("@" in row.id for row in read_trainset(with_cfes, "all").rows)
+
+
+def test_a_rival_that_was_not_made_names_its_command(with_cfes: Run, tmp_path: Path) -> None:
+    label(with_cfes, LabelSettings(cache=False), Ui.silent())
+    with pytest.raises(CodError) as failed:
+        distill(with_cfes, DistillSettings(student="x", mix="aeda"), Ui.silent())
+    assert f"cod rival {with_cfes.folder} --kind aeda" in str(failed.value.hint)
+
+
+def test_other_options_are_refused_and_force_archives(run: Run, teacher_folder: Path) -> None:
+    make(run, "aeda", teacher_folder)
+    with pytest.raises(CodError, match="seed: 0 → 5"):
+        make(run, "aeda", teacher_folder, seed=5)
+    before = [row.text for row in rows(run, "aeda")]
+    make(run, "aeda", teacher_folder, seed=5, force=True)
+    assert [row.text for row in rows(run, "aeda")] != before
+    assert list(run.folder.glob("archive/*/2-aeda.jsonl"))
+
+
+def test_a_rival_of_cfes_that_are_not_there_names_what_makes_them(run: Run, teacher_folder: Path) -> None:
+    for kind in ("pool-queries", "cod-unverified", "cod-unreverted"):
+        with pytest.raises(CodError) as failed:
+            make(run, kind, teacher_folder)
+        assert "cod counterfact" in str(failed.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"kind": "edda"}, "no rival 'edda'"),
+        ({"kind": "eda,opposite"}, "opposite needs an LLM"),
+        ({"kind": "paraphrase,opposite", "model": "m", "prompt": "generic"}, "--prompt is for one kind"),
+    ],
+)
+def test_options_that_cannot_work_are_a_usage_error(options: dict[str, Any], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        RivalSettings(**options)
+
+
+def test_without_a_teacher_anywhere_it_says_so(run: Run) -> None:
+    with pytest.raises(UsageError, match="no teacher"):
+        make(run, "aeda")
+
+
+def test_only_kinds_that_an_llm_writes_depend_on_its_options() -> None:
+    assert "temperature" not in RivalSettings(kind="eda", model="m").results()
+    assert RivalSettings(kind="opposite", model="m").results()["temperature"] == 0.0
+    assert {kind for kind in RIVALS if RIVALS[kind].llm} == {"paraphrase", "opposite"}
