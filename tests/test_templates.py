@@ -6,6 +6,7 @@ import pytest
 
 from cod_cli.edits import edit_ratio
 from cod_cli.errors import UsageError
+from cod_cli.kinds import RIVALS
 from cod_cli.records import Shot
 from cod_cli.tasks import TASKS
 from cod_cli.templates import (
@@ -18,6 +19,8 @@ from cod_cli.templates import (
 )
 
 SHOT = Shot(id="d/train/1", text="a dull film", label="negative")
+# The wordings that ask for edits; the others are for rivals, which are none.
+EDITS = [name for name in shipped_names() if name not in RIVALS]
 GOOD = "description: d\nsystem: Classes are\\n$labels\nuser: Make $text from $label $target\n"
 
 
@@ -27,12 +30,10 @@ def parse(content: str) -> Prompt:
 
 def test_every_family_of_tasks_has_four_wordings() -> None:
     families = {task.family for task in TASKS.values()} | {"topic", "generic"}
-    assert shipped_names() == sorted(
-        f"{family}{version}" for family in families for version in ("", "-v2", "-v3", "-v4")
-    )
+    assert sorted(f"{family}{version}" for family in families for version in ("", "-v2", "-v3", "-v4")) == EDITS
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", EDITS)
 def test_a_shipped_prompt_is_valid_and_fences_the_text(name: str) -> None:
     prompt = find_prompt(name)
     assert prompt.description
@@ -43,10 +44,23 @@ def test_a_shipped_prompt_is_valid_and_fences_the_text(name: str) -> None:
     assert "$" not in render_messages(messages(prompt, SHOT, "positive", ["negative", "positive"]))
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", EDITS)
 def test_the_demonstrations_of_a_shipped_prompt_are_small_edits(name: str) -> None:
     for example in find_prompt(name).examples:
         assert 0 < edit_ratio(example.text, example.edit) <= 0.5
+
+
+@pytest.mark.parametrize("name", [kind for kind in RIVALS if RIVALS[kind].llm])
+def test_a_rivals_prompt_shows_texts_in_other_words(name: str) -> None:
+    prompt = find_prompt(name)
+    for example in prompt.examples:
+        assert edit_ratio(example.text, example.edit) > 0.5
+        assert (example.label == example.target) == (name == "paraphrase")
+    target = SHOT.label if name == "paraphrase" else "positive"
+    question = messages(prompt, SHOT, target, ["negative", "positive"])[-1]["content"]
+    assert "a dull film" in question
+    assert target in question
+    assert ("positive" in question) == (name == "opposite")
 
 
 def test_a_prompt_is_found_by_its_path(tmp_path: Path) -> None:
