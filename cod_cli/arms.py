@@ -23,6 +23,17 @@ class Arm:
         return {name: summary(values) for name, values in columns.items() if None not in values}
 
 
+@dataclass(frozen=True)
+class Reached:
+    """What an arm of a sweep reached on one task at one k, over its seeds: accuracy in [0, 1]."""
+
+    task: str
+    arm: str
+    k: int
+    other_budget: bool
+    summary: Summary
+
+
 def arms(scores: Iterable[Score]) -> list[Arm]:
     """Group the scores of students that share all but the seed and the suffix ``-s<seed>`` of their name."""
     groups: dict[tuple[object, ...], list[Score]] = {}

@@ -26,6 +26,7 @@ from cod_cli.records import (
     SoftLabel,
     Step,
     Student,
+    SweepPlan,
     Teacher,
 )
 
@@ -68,6 +69,15 @@ class Run:
             raise CodError(f"{self.student(name)} is no finished student", f"train it: `{command}`")
         return student
 
+    def has_weights(self, name: str) -> bool:
+        """Whether a student can still be used; a sweep may have kept its scores only."""
+        return any(self.student(name).glob("*.safetensors"))
+
+    def drop_weights(self, name: str) -> None:
+        """Delete a student's weights; how it was made and what it reached stay."""
+        for path in self.student(name).glob("*.safetensors"):
+            path.unlink()
+
     def read_attempts(self) -> list[Attempt]:
         """The attempts of `cod counterfact`, empty where it has not run."""
         return read_records(self.attempts, Attempt) if self.attempts.exists() else []
@@ -106,6 +116,33 @@ class Run:
         target.mkdir(parents=True)
         for path in present:
             shutil.move(path, target / path.name)
+
+
+class SweepFolder:
+    """The folder of a sweep: ``sweep.json``, and a run for each task, k and seed."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "sweep.json"
+
+    def run(self, folder: str) -> Run:
+        """One of its runs, by its folder within the sweep's."""
+        return Run(self.folder / folder)
+
+    def read(self) -> SweepPlan | None:
+        """What it compares, None where nothing was swept here yet."""
+        if not self.path.exists():
+            return None
+        try:
+            return SweepPlan.model_validate_json(self.path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise CodError(
+                f"{self.path} is damaged: {first_problem(error)}", "delete it; the runs beside it are kept and used"
+            ) from None
+
+    def write(self, plan: SweepPlan) -> None:
+        """Replace ``sweep.json`` atomically."""
+        write_text(self.path, json.dumps(plan.model_dump(), ensure_ascii=False, indent=1) + "\n")
 
 
 def write_origin(folder: Path, origin: Student | Teacher, history: Iterable[Step]) -> None:

@@ -179,6 +179,24 @@ def predict(
         ui.line(row)
 
 
+@command(app, settings.SweepSettings)
+def sweep(
+    settings: settings.SweepSettings,
+    ui: Ui,
+    grid: Annotated[str | None, typer.Argument(metavar="[GRID]", help="YAML file, or a grid that ships.")] = None,
+) -> None:
+    """Run a grid of tasks, k, seeds and arms; what is there already is kept.
+
+    Examples: cod sweep --data D --teacher T --student S --out sweeps/a; cod sweep grid.yaml --out sweeps/a --dry-run
+    """
+    from cod_cli.stages.sweep import SweepResult, sweep
+
+    result = sweep(grid, settings, ui)
+    _present(ui, "sweep", result)
+    if isinstance(result, SweepResult) and (problem := result.problem()) is not None:
+        raise problem
+
+
 @command(app, settings.DemoSettings)
 def demo(
     settings: settings.DemoSettings,

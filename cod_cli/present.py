@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
+    from cod_cli.stages.sweep import SweepEstimate, SweepResult
     from cod_cli.stages.teach import TeachResult
 
 # Pairs shown at the end of `counterfact` and `demo`.
@@ -147,6 +148,27 @@ def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
     }
     view: RenderableType = views[kind](result)
     return view
+
+
+def sweep(result: SweepResult | SweepEstimate) -> RenderableType:
+    """What each arm reached at each k; or what is still to do."""
+    if type(result).__name__ == "SweepEstimate":
+        return _to_do(cast("SweepEstimate", result))
+    result = cast("SweepResult", result)
+    done = sum(cell.status == "done" for cell in result.plan.cells)
+    line = f"{done} of {len(result.plan.cells)} cells done, {result.trained} in this go, in {result.seconds:.0f} s"
+    return Group(tables.sweep(result.reached), _next(line, f"cod report {result.folder}"))
+
+
+def _to_do(plan: SweepEstimate) -> RenderableType:
+    lines = [f"{plan.cells} cells to train in {plan.runs} runs ({plan.done} are done): {plan.steps:,} optimiser steps"]
+    if plan.seconds is not None:
+        lines.append(f"about {plan.seconds / 60:.0f} min of training, at the pace of the cells that are done")
+    if plan.calls:
+        cost = "" if plan.cost is None else f", about {plan.cost:.4f}"
+        tokens = f"about {plan.prompt_tokens:,} + {plan.completion_tokens:,} tokens"
+        lines.append(f"{plan.calls} requests to the LLM at the first attempt, {tokens}{cost}")
+    return printable("\n".join([*lines, "Nothing was trained or sent."]))
 
 
 def demo(result: DemoResult) -> RenderableType:

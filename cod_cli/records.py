@@ -253,6 +253,34 @@ class Prediction(Record):
     confidence: list[float]
 
 
+class SweepCell(Record):
+    """One student of a sweep: the ``arm`` of one task, k and seed, trained in ``run``, a folder of the sweep's.
+
+    ``status`` is ``done``, ``failed`` or ``open``; ``error`` says why it failed, or what it waits for.
+    """
+
+    task: str
+    k: int
+    seed: int
+    arm: str
+    run: str
+    status: Literal["open", "done", "failed"]
+    error: str | None = None
+
+
+class SweepPlan(Record):
+    """``sweep.json``: what a sweep compares, and how far it is.
+
+    ``command`` repeats it with the entries of ``grid`` in a file. ``arms`` tells by name which take ``other_budget``.
+    """
+
+    command: str
+    grid: dict[str, Any]
+    baseline: str
+    arms: dict[str, dict[str, bool]]
+    cells: list[SweepCell]
+
+
 class Manifest(Record):
     """What made a file: written first with ``complete: false``, set to complete last, atomically.
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cod_cli import edits
-from cod_cli.arms import TEACHER, Arm, arms, base_name
+from cod_cli.arms import TEACHER, Arm, Reached, arms, base_name
 from cod_cli.metrics import Summary
 from cod_cli.quality import QualityReport
 from cod_cli.records import Attempt, Counterfactual, Score
@@ -22,6 +22,7 @@ from cod_cli.report import printable
 
 MISSING = "-"
 CUT_MARK = "†"
+OTHER_MARK = "‡"
 CUT_CAPTION = f"{CUT_MARK} cut from a fine-tuned teacher: not to be compared with the others"
 
 # Metrics in the order of their columns; those that are shares are shown in per cent.
@@ -79,6 +80,29 @@ def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
     stds = [_number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
     table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
     table.add_row("± std", "", "", "", *stds, "", style="dim")
+
+
+def sweep(rows: Sequence[Reached]) -> Table:
+    """What each arm reached by task and k, in %, mean ± sample std over seeds; arms of another budget are marked."""
+    ks = sorted({row.k for row in rows})
+    table = _table("Accuracy in %, mean ± sample std (number of seeds)")
+    table.add_column("task", overflow="fold")
+    table.add_column("arm", overflow="fold")
+    for k in ks:
+        table.add_column(f"k = {k}", justify="right", no_wrap=True)
+    cells = {(row.task, row.arm, row.k): _mean_and_std(row.summary) for row in rows}
+    for task, arm in dict.fromkeys((row.task, row.arm) for row in rows):
+        other = any(row.other_budget for row in rows if (row.task, row.arm) == (task, arm))
+        name = f"{arm} {OTHER_MARK}" if other else arm
+        table.add_row(printable(task), printable(name), *(cells.get((task, arm, k), MISSING) for k in ks))
+    if any(row.other_budget for row in rows):
+        table.caption = f"{OTHER_MARK} other rows or steps than the baseline: not to be compared"
+    return table
+
+
+def _mean_and_std(found: Summary) -> str:
+    std = "" if found.n < 2 else f" ± {_number(found.std, percent=True)}"
+    return f"{_number(found.mean, percent=True)}{std} ({found.n})"
 
 
 def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:

@@ -8,6 +8,7 @@ from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.data import DataOptions, SampleSettings
 from cod_cli.settings.llm import LLMOptions
 from cod_cli.settings.rival import RivalSettings
+from cod_cli.settings.sweep import SweepSettings
 from cod_cli.settings.teacher import LabelSettings, TeacherOptions
 from cod_cli.settings.training import DistillSettings, TeachSettings, TrainingOptions
 from cod_cli.settings.viewing import DemoSettings, EvalSettings, PredictSettings, ShowSettings
@@ -26,6 +27,7 @@ __all__ = [
     "SampleSettings",
     "Settings",
     "ShowSettings",
+    "SweepSettings",
     "TeachSettings",
     "TeacherOptions",
     "TrainingOptions",

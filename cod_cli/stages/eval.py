@@ -211,7 +211,10 @@ def _score_students(
     ui: Ui,
 ) -> list[str]:
     """Score the students that are not in the book, saving after each; their names."""
-    digests = {name: _digest(_student_digest(run, name), book.rows.digest, teacher) for name in students}
+    kept = [name for name in students if run.has_weights(name)]
+    for name in students.keys() - set(kept):
+        ui.note(f"{run.student(name)} has no weights any more: its scores stay as they are")
+    digests = {name: _digest(_student_digest(run, name), book.rows.digest, teacher) for name in kept}
     stale = [name for name, digest in digests.items() if not book.holds(name, digest)]
     if not stale:
         ui.note("No student is left to score")

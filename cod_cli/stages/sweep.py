@@ -1,0 +1,339 @@
+"""`cod sweep`: tasks × k × seeds × arms, each (task, k, seed) one run, shared and resumed as far as possible."""
+
+import dataclasses
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+
+from cod_cli.arms import Reached
+from cod_cli.artifacts import Artifact, Run, SweepFolder
+from cod_cli.errors import CodError, PartialError
+from cod_cli.grid import Grid, RunPlan, parse_grid, read_grid, shipped
+from cod_cli.metrics import summary
+from cod_cli.prices import Estimate
+from cod_cli.records import Score, SweepCell, SweepPlan
+from cod_cli.report import Ui
+from cod_cli.settings import CounterfactSettings, DistillSettings, Settings, SweepSettings
+from cod_cli.stages.counterfact import CounterfactPlan, counterfact
+from cod_cli.stages.distill import distill
+from cod_cli.stages.eval import evaluate
+from cod_cli.stages.label import label
+from cod_cli.stages.sample import sample
+
+GRIDS = Path(__file__).parent.parent / "grids"
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How the cells stand, and what those that are done have reached; ``trained`` counts the cells of this go."""
+
+    folder: Path
+    plan: SweepPlan
+    reached: tuple[Reached, ...]
+    trained: int
+    seconds: float
+
+    def problem(self) -> CodError | None:
+        """What keeps the sweep from being whole: failed cells, else cells that wait for an LLM."""
+        for status, what, kind in (("failed", "failed", CodError), ("open", "are still open", PartialError)):
+            cells = [cell for cell in self.plan.cells if cell.status == status]
+            if cells:
+                first = cells[0]
+                return kind(
+                    f"{len(cells)} of {len(self.plan.cells)} cells {what}; the first, {first.run} {first.arm}: "
+                    f"{first.error}",
+                    "mend it and run the same command: what is done is kept",
+                )
+        return None
+
+
+@dataclass(frozen=True)
+class SweepEstimate:
+    """What is still to do: runs, cells, optimiser steps, an LLM's requests, tokens and cost, seconds where known."""
+
+    folder: Path
+    runs: int
+    cells: int
+    done: int
+    steps: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What became of the arms of one run: None, or why an arm has no score; ``waiting``: for an LLM's answers."""
+
+    errors: dict[str, str | None]
+    waiting: bool
+    seconds: float
+
+    def status(self, arm: str) -> Literal["open", "done", "failed"]:
+        """How that cell stands now."""
+        if self.errors[arm] is None:
+            return "done"
+        return "open" if self.waiting else "failed"
+
+
+def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | SweepEstimate:
+    """Run what is missing of a grid; a cell that fails is reported and does not stop the others.
+
+    Raises:
+        UsageError: the grid is wrong.
+        CodError: there is no such grid, or a process was killed.
+    """
+    started = perf_counter()
+    folder = SweepFolder(settings.out)
+    wanted = _grid(grid, settings)
+    runs = list(wanted.runs())
+    plan = _planned(folder, wanted, runs, settings)
+    missing = [run for run in runs if any(_status(folder, run, arm) != "done" for arm in run.arms)]
+    if settings.dry_run:
+        return _estimate(folder, runs, missing, settings)
+    folder.write(plan)
+    trained = _work(folder, plan, missing, settings, ui)
+    book = folder.read() or plan
+    return SweepResult(
+        folder.folder, book, tuple(_reached(folder, book, runs)), trained, round(perf_counter() - started, 1)
+    )
+
+
+def _grid(grid: str | None, settings: SweepSettings) -> Grid:
+    if grid is None and settings.data is None:
+        return parse_grid(settings.given(), "cod sweep")
+    return read_grid(shipped(GRIDS, grid or "default"), settings.given())
+
+
+def _planned(folder: SweepFolder, grid: Grid, runs: Sequence[RunPlan], settings: SweepSettings) -> SweepPlan:
+    cells = [
+        SweepCell(task=run.task, k=run.k, seed=run.seed, arm=arm, run=run.folder, status=_status(folder, run, arm))
+        for run in runs
+        for arm in run.arms
+    ]
+    arms = {arm.name: {"other_budget": grid.other_budget(arm.name)} for arm in grid.arms}
+    return SweepPlan(command=_command(settings), grid=grid.entries, baseline=grid.baseline, arms=arms, cells=cells)
+
+
+def _command(settings: SweepSettings) -> str:
+    """What repeats this sweep, from the grid that `sweep.json` keeps."""
+    return shlex.join(["cod", "sweep", "grid.yaml", "--out", str(settings.out)])
+
+
+def _status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "done"]:
+    """Whether an arm is trained and scored as planned; where it is there otherwise, its stage will say so."""
+    run = folder.run(plan.folder)
+    splits = {score.split for score in run.scores.peek() if score.student == arm}
+    if not splits or plan.eval.split not in (None, *splits) or arm not in run.student_names():
+        return "open"
+    made = [(run.read_student(arm).settings, plan.arms[arm]), (_settings(run.soft_labels), plan.label)]
+    if plan.counterfact is not None:
+        made.append((_settings(run.counterfactuals), plan.counterfact))
+    return "done" if all(_same(was, wanted) for was, wanted in made) else "open"
+
+
+def _settings(artifact: Artifact[Any]) -> dict[str, Any]:
+    manifest = artifact.manifest()
+    return manifest.settings if manifest else {}
+
+
+def _same(was: Mapping[str, Any], wanted: Settings) -> bool:
+    """An option that one of the two does not know does not tell them apart."""
+    return all(was.get(key, value) == value for key, value in wanted.results().items() if key not in ("name", "seed"))
+
+
+def _work(folder: SweepFolder, plan: SweepPlan, missing: list[RunPlan], settings: SweepSettings, ui: Ui) -> int:
+    """Do the missing runs, writing after each how its cells stand; the number of cells that were done."""
+    cells = {(cell.run, cell.arm): cell for cell in plan.cells}
+    done = 0
+    if not missing:
+        ui.note(f"{folder.folder}: every cell is done")
+    with ui.progress("Sweeping", total=sum(len(run.arms) for run in missing)) as advance:
+        for run, finished in _results(folder, missing, settings):
+            for arm, error in finished.errors.items():
+                status = finished.status(arm)
+                cells[run.folder, arm] = cells[run.folder, arm].replace(status=status, error=error)
+                done += error is None
+            folder.write(plan.replace(cells=list(cells.values())))
+            advance(len(run.arms), detail=run.folder)
+            ui.note(_line(folder, run, finished))
+    return done
+
+
+def _results(
+    folder: SweepFolder, missing: Sequence[RunPlan], settings: SweepSettings
+) -> Iterator[tuple[RunPlan, _Finished]]:
+    """Each run with what became of it, as they end; several at once in processes of their own."""
+    if settings.jobs == 1:
+        for run in missing:
+            yield run, _finish(folder, run, settings.drop_weights)
+        return
+    threads = max(1, torch.get_num_threads() // settings.jobs)
+    # Forked processes would inherit torch's thread pools in an unknown state.
+    with ProcessPoolExecutor(settings.jobs, get_context("spawn"), _worker, (threads,)) as pool:
+        waiting = {pool.submit(_finish, folder, run, settings.drop_weights): run for run in missing}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool:
+            raise CodError(
+                "a process of the sweep was killed, for lack of memory perhaps",
+                "the same command goes on; with fewer --jobs it takes less memory",
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _worker(threads: int) -> None:
+    """Set a worker up: its share of the cores, and an end when the sweep itself is killed."""
+    torch.set_num_threads(threads)
+    parent = parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=follow, daemon=True).start()
+
+
+def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished:
+    """Do what is missing of one run; an error of the user's stays with the arms that it concerns."""
+    started = perf_counter()
+    run, ui = folder.run(plan.folder), Ui.silent()
+    missing = [arm for arm in plan.arms if _status(folder, plan, arm) != "done"]
+    errors: dict[str, str | None] = dict.fromkeys(missing)
+    waiting = False
+    try:
+        _prepare(run, plan, ui)
+        for arm in missing:
+            errors[arm] = _train(run, plan.arms[arm], ui)
+        if not all(errors.values()):
+            evaluate(run, plan.eval, ui)
+    except CodError as error:
+        waiting = isinstance(error, PartialError)
+        errors = {arm: known or _one_line(error) for arm, known in errors.items()}
+    if drop_weights:
+        _drop_weights(run)
+    return _Finished(errors, waiting, round(perf_counter() - started, 2))
+
+
+def _prepare(run: Run, plan: RunPlan, ui: Ui) -> None:
+    sample(run, plan.sample, ui)
+    if plan.counterfact is not None:
+        counterfact(run, plan.counterfact, ui)
+    label(run, plan.label, ui)
+
+
+def _train(run: Run, settings: DistillSettings, ui: Ui) -> str | None:
+    try:
+        distill(run, settings, ui)
+    except CodError as error:
+        return _one_line(error)
+    return None
+
+
+def _one_line(error: CodError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def _drop_weights(run: Run) -> None:
+    scored = {score.student for score in run.scores.peek()}
+    for name in scored.intersection(run.student_names()):
+        run.drop_weights(name)
+
+
+def _line(folder: SweepFolder, plan: RunPlan, finished: _Finished) -> str:
+    """One run, for a person who watches: what each arm reached, or why it did not."""
+    scores = {score.student: score for score in _scores(folder, plan)}
+    parts = [
+        f"{arm} failed" if error else f"{arm} {_percent(scores[arm].accuracy or scores[arm].agreement)}"
+        for arm, error in finished.errors.items()
+    ]
+    return f"{plan.folder} ({finished.seconds:.0f} s): {', '.join(parts)}"
+
+
+def _percent(value: float | None) -> str:
+    return "scored" if value is None else f"{value:.1%}"
+
+
+def _reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> Iterator[Reached]:
+    """Task by task and arm by arm, from small k to large."""
+    values: dict[tuple[str, str, int], list[float]] = {}
+    for run in runs:
+        for score in _scores(folder, run):
+            if score.accuracy is not None:
+                values.setdefault((run.task, score.student, run.k), []).append(score.accuracy)
+    for task in dict.fromkeys(run.task for run in runs):
+        for arm, marks in book.arms.items():
+            for k in sorted({run.k for run in runs}):
+                if found := values.get((task, arm, k)):
+                    yield Reached(task, arm, k, marks["other_budget"], summary(found))
+
+
+def _scores(folder: SweepFolder, plan: RunPlan) -> list[Score]:
+    """The scores of this run's arms, each on one split."""
+    scores = folder.run(plan.folder).scores.peek()
+    found = {s.student: s for s in scores if s.student in plan.arms and plan.eval.split in (None, s.split)}
+    return list(found.values())
+
+
+def _estimate(
+    folder: SweepFolder, runs: Sequence[RunPlan], missing: Sequence[RunPlan], settings: SweepSettings
+) -> SweepEstimate:
+    """What the missing cells take; the time from how long a step took in those that are there."""
+    cells = [(run, arm) for run in missing for arm in run.arms if _status(folder, run, arm) != "done"]
+    steps = sum(_steps(run, run.arms[arm]) for run, arm in cells)
+    calls = _calls(missing)
+    known = [s for run in runs for s in _scores(folder, run) if s.steps and s.seconds]
+    pace = sum(s.seconds or 0 for s in known) / sum(s.steps or 0 for s in known) if known else None
+    return SweepEstimate(
+        folder=folder.folder,
+        runs=len(missing),
+        cells=len(cells),
+        done=sum(len(run.arms) for run in runs) - len(cells),
+        steps=steps,
+        calls=sum(plan.calls for plan in calls),
+        prompt_tokens=sum(plan.prompt_tokens for plan in calls),
+        completion_tokens=sum(plan.completion_tokens for plan in calls),
+        cost=sum(plan.cost or 0 for plan in calls) if calls and calls[0].cost is not None else None,
+        seconds=None if pace is None else round(pace * steps / settings.jobs, 1),
+    )
+
+
+def _steps(run: RunPlan, settings: DistillSettings) -> int:
+    rows = 2 * run.k if settings.mix == "all" else run.k
+    return settings.epochs * -(-rows // settings.batch_size)
+
+
+def _calls(missing: Sequence[RunPlan]) -> list[Estimate]:
+    """The requests for each series of nested shots: those for the largest k hold those for all others."""
+    largest: dict[tuple[str, int, str], RunPlan] = {}
+    for run in missing:
+        if run.counterfact is not None and run.counterfact.generator == "openai":
+            series = run.task, run.seed, run.folder.partition(".")[2]
+            largest[series] = max(run, largest.get(series, run), key=lambda one: one.k)
+    return [_asked(run, run.counterfact) for run in largest.values() if run.counterfact is not None]
+
+
+def _asked(plan: RunPlan, settings: CounterfactSettings) -> Estimate:
+    with tempfile.TemporaryDirectory() as scratch:
+        run = Run(Path(scratch) / "run")
+        sample(run, plan.sample, Ui.silent())
+        found = counterfact(run, dataclasses.replace(settings, dry_run=True), Ui.silent())
+    if not isinstance(found, CounterfactPlan):
+        raise TypeError(f"a dry run gave {type(found)}")
+    return found.for_mix_cod if settings.for_mix == "cod" else found.everything
