@@ -8,11 +8,13 @@ from typing import Any, Literal, get_args, get_origin
 import yaml
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.kinds import OTHER_BUDGET, RIVALS
 from cod_cli.settings import (
     CounterfactSettings,
     DistillSettings,
     EvalSettings,
     LabelSettings,
+    RivalSettings,
     SampleSettings,
     Settings,
     flag_of,
@@ -22,6 +24,7 @@ from cod_cli.settings import (
 STAGES: dict[str, type[Settings]] = {
     "sample": SampleSettings,
     "counterfact": CounterfactSettings,
+    "rival": RivalSettings,
     "label": LabelSettings,
     "distill": DistillSettings,
     "eval": EvalSettings,
@@ -32,13 +35,14 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "split": ("eval",),
     "temperature": ("distill",),
     "batch_size": ("distill",),
-    "teacher": ("counterfact", "label"),
+    "teacher": ("counterfact", "rival", "label"),
+    "prompt": ("counterfact",),
 }
-# Mixes that every table marks: they train on other than k rows.
-OTHER_BUDGET = frozenset({"all", "pool-queries"})
 # What makes the number of optimiser steps, beside the rows.
 DEFAULT_STEPS = {"epochs": DistillSettings.epochs, "batch_size": DistillSettings.batch_size}
-_SET_BY_THE_SWEEP = {"shots": "k", "seed": "seeds", "force": None, "dry_run": None}
+# What all arms of a run share.
+PER_RUN = ("counterfact", "rival", "label")
+_SET_BY_THE_SWEEP = {"shots": "k", "seed": "seeds", "force": None, "dry_run": None, "kind": None}
 _TOP = ("tasks", "arms", "k", "seeds", *STAGES)
 
 Options = dict[str, dict[str, Any]]
@@ -57,14 +61,14 @@ class Arm:
     @property
     def variant(self) -> bool:
         """Whether it needs CFEs or labels of its own, and so a run of its own."""
-        return any(self.options.get(stage) for stage in ("counterfact", "label"))
+        return any(self.options.get(stage) for stage in PER_RUN)
 
 
 @dataclass(frozen=True)
 class RunPlan:
     """One run folder: shots of one task, k and seed, and the arms that are trained on them.
 
-    ``folder`` is relative to the sweep's; ``counterfact`` is None where no arm trains on CFEs.
+    ``folder`` is relative to the sweep's; ``counterfact`` is None where no arm needs CFEs, ``rival`` where none is one.
     """
 
     task: str
@@ -73,6 +77,7 @@ class RunPlan:
     folder: str
     sample: SampleSettings
     counterfact: CounterfactSettings | None
+    rival: RivalSettings | None
     label: LabelSettings
     arms: dict[str, DistillSettings]
     eval: EvalSettings
@@ -117,7 +122,11 @@ class Grid:
         groups: dict[str, list[Arm]] = {}
         owners: dict[str, str] = {}
         for arm in self.arms:
-            own = repr({stage: arm.options.get(stage) for stage in ("counterfact", "label")}) if arm.variant else ""
+            own = (
+                repr({stage: arm.options.get(stage) for stage in ("counterfact", "rival", "label")})
+                if arm.variant
+                else ""
+            )
             suffix = owners.setdefault(own, f".{arm.name}" if arm.variant else "")
             groups.setdefault(suffix, []).append(arm)
         return groups
@@ -273,11 +282,12 @@ def _whole_numbers(value: Any, name: str, where: str, *, least: int) -> tuple[in
 def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Sequence[Arm]) -> RunPlan:
     """The settings of one run, each checked by its stage's own class."""
     own = arms[0].options
-    merged = {stage: {**shared[stage], **own.get(stage, {})} for stage in ("sample", "counterfact", "label", "eval")}
+    merged = {stage: {**shared[stage], **own.get(stage, {})} for stage in STAGES if stage != "distill"}
     training = {
         arm.name: {**shared["distill"], **arm.options["distill"], "name": arm.name, "seed": str(seed)} for arm in arms
     }
     mixes = {options["mix"] for options in training.values()}
+    rivals = [kind for kind in RIVALS if kind in mixes]
     written = None
     if needs_counterfactuals(mixes):
         writing = {"for_mix": "all" if "all" in mixes else "cod", **merged["counterfact"]}
@@ -292,6 +302,7 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
         folder=f"{task}/k{k}-s{seed}{variant}",
         sample=SampleSettings(**{**merged["sample"], "shots": str(k), "seed": seed}),
         counterfact=written,
+        rival=RivalSettings(**{**merged["rival"], "kind": ",".join(rivals)}) if rivals else None,
         label=LabelSettings(**merged["label"]),
         arms={name: DistillSettings(**options) for name, options in training.items()},
         eval=EvalSettings(**merged["eval"]),
@@ -299,8 +310,8 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
 
 
 def needs_counterfactuals(mixes: set[str]) -> bool:
-    """Whether any of these mixes is made from CFEs."""
-    return any(mix in ("all", "cod") for mix in mixes)
+    """Whether any of these mixes is made from CFEs, or measured by them."""
+    return any(mix in ("all", "cod", "pool-queries") or mix.startswith("cod-") for mix in mixes)
 
 
 def shipped(folder: Path, name: str) -> Path:

@@ -71,6 +71,14 @@ def test_an_arm_with_counterfactuals_of_its_own_has_a_run_of_its_own() -> None:
     assert near.counterfact.max_edit_ratio == 0.2
 
 
+def test_rivals_are_made_for_the_arms_that_train_on_them() -> None:
+    run = next(iter(grid(arms=[{"mix": "shots"}, {"mix": "eda"}, {"mix": "cod-nearest"}]).runs()))
+    assert run.rival is not None
+    assert run.rival.kinds == ["eda", "cod-nearest"]
+    assert run.counterfact is not None
+    assert next(iter(grid(arms=[{"mix": "shots"}, {"mix": "eda"}]).runs())).counterfact is None
+
+
 def test_each_task_has_its_own_teacher() -> None:
     tasks = [{"data": "sst2", "teacher": "A"}, {"data": "org/topics", "teacher": "B", "name": "topics"}]
     runs = list(parse_grid({"student": "S", "tasks": tasks}).runs())

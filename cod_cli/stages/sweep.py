@@ -29,6 +29,7 @@ from cod_cli.stages.counterfact import CounterfactPlan, counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
+from cod_cli.stages.rival import rival
 from cod_cli.stages.sample import sample
 
 GRIDS = Path(__file__).parent.parent / "grids"
@@ -235,6 +236,8 @@ def _prepare(run: Run, plan: RunPlan, ui: Ui) -> None:
     sample(run, plan.sample, ui)
     if plan.counterfact is not None:
         counterfact(run, plan.counterfact, ui)
+    if plan.rival is not None:
+        rival(run, plan.rival, ui)
     label(run, plan.label, ui)
 
 

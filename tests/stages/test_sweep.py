@@ -76,6 +76,16 @@ def test_arms_take_the_same_rows_and_steps(tmp_path: Path, grid: dict[str, Any])
     assert [(student.rows, student.steps) for student in students] == [(4, 2), (4, 2)]
 
 
+def test_rivals_take_the_same_rows_and_steps(tmp_path: Path, grid: dict[str, Any]) -> None:
+    arms = [{"mix": mix} for mix in ("shots", "cod", "eda", "pool", "cod-unreverted", "pool-queries")]
+    result = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
+    assert result.problem() is None
+    made = SweepFolder(tmp_path / "out").run("data/k4-s0")
+    rows = {name: made.read_student(name).rows for name in made.student_names()}
+    assert {name: n for name, n in rows.items() if n != 4}.keys() == {"kd-pool-queries"}
+    assert [row.arm for row in result.reached if row.other_budget] == ["kd-pool-queries"]
+
+
 def test_a_second_go_trains_nothing_and_says_the_same(tmp_path: Path, grid: dict[str, Any]) -> None:
     first, second = run(tmp_path, grid), run(tmp_path, grid)
     assert (first.trained, second.trained) == (4, 0)
