@@ -219,9 +219,9 @@ def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished
     errors: dict[str, str | None] = dict.fromkeys(missing)
     waiting = False
     try:
-        _prepare(run, plan, ui)
+        without = _prepare(run, plan, ui)
         for arm in missing:
-            errors[arm] = _train(run, plan.arms[arm], ui)
+            errors[arm] = without.get(plan.arms[arm].mix) or _train(run, plan.arms[arm], ui)
         if not all(errors.values()):
             evaluate(run, plan.eval, ui)
     except CodError as error:
@@ -232,13 +232,19 @@ def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished
     return _Finished(errors, waiting, round(perf_counter() - started, 2))
 
 
-def _prepare(run: Run, plan: RunPlan, ui: Ui) -> None:
+def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, str]:
+    """Everything up to the labels; why a rival could not be made, by its kind."""
+    failed: dict[str, str] = {}
     sample(run, plan.sample, ui)
     if plan.counterfact is not None:
         counterfact(run, plan.counterfact, ui)
-    if plan.rival is not None:
-        rival(run, plan.rival, ui)
+    for kind in plan.rival.kinds if plan.rival else []:
+        try:
+            rival(run, plan.rival.of(kind), ui)
+        except CodError as error:
+            failed[kind] = _one_line(error)
     label(run, plan.label, ui)
+    return failed
 
 
 def _train(run: Run, settings: DistillSettings, ui: Ui) -> str | None:

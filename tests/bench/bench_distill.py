@@ -1,7 +1,8 @@
 """`cod distill` against a loop in the published style, side by side in one process: same rows, batches and steps.
 
 The plain loop runs the teacher on every step and scores all evaluation rows after every epoch. Ours labels the rows
-once, trains, and scores once at the end. Both load their models and save a student; imports are not timed.
+once, trains, and scores once at the end. Both load their models and save a student; imports are not timed. LWD and TED
+are timed beside KD, on the same rows for the same steps, once that is done.
 
 python tests/bench/bench_distill.py                        # MiniLM (extra "demo"), made-up texts, its own teacher
 python tests/bench/bench_distill.py --data DIR --teacher DIR --student DIR --student-layers 3 -k 8 64
@@ -10,6 +11,7 @@ python tests/bench/bench_distill.py --data DIR --teacher DIR --student DIR --stu
 import argparse
 import json
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -63,19 +65,20 @@ def accuracy(classifier: Classifier, rows: Sequence[Row]) -> float:
     return sum(classifier.labels[i] == row.label for i, row in zip(chosen, rows, strict=True)) / len(rows)
 
 
-def by_cod(run: Run, args: argparse.Namespace, rows: Sequence[Row]) -> float:
+def by_cod(run: Run, args: argparse.Namespace, rows: Sequence[Row], method: str = "kd") -> float:
     """The accuracy of the student; `label`, `distill` and one evaluation are run."""
     label(
         run,
         LabelSettings(teacher=str(args.teacher), device=args.device, max_length=MAX_LENGTH),
         Ui.silent(),
     )
-    distill(run, settings(args), Ui.silent())
-    return accuracy(load_classifier(str(run.student("kd-shots")), device=args.device), rows)
+    distill(run, settings(args, method), Ui.silent())
+    return accuracy(load_classifier(str(run.student(f"{method}-shots")), device=args.device), rows)
 
 
-def settings(args: argparse.Namespace) -> DistillSettings:
+def settings(args: argparse.Namespace, method: str) -> DistillSettings:
     return DistillSettings(
+        method=method,
         student=str(args.student),
         student_layers=args.student_layers,
         mix="shots",
@@ -143,6 +146,19 @@ def compare(k: int, folder: Path, args: argparse.Namespace, rows: Sequence[Row])
     )
 
 
+def compare_methods(k: int, folder: Path, args: argparse.Namespace, rows: Sequence[Row]) -> None:
+    """Seconds of LWD and TED as multiples of KD's; the labels are there already."""
+    run = Run(folder / f"k{k}")
+    times = {}
+    for name in ("kd", "lwd", "ted"):
+        shutil.rmtree(run.student(f"{name}-shots"), ignore_errors=True)
+        started = time.perf_counter()
+        by_cod(run, args, rows, name)
+        times[name] = time.perf_counter() - started
+    print(f"k = {k}: KD {times['kd']:.1f} s; LWD {times['lwd'] / times['kd']:.2f} times that, ", end="")
+    print(f"TED {times['ted'] / times['kd']:.2f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with train.* and validation.*")
@@ -172,6 +188,7 @@ def main() -> None:
         )
         for k in args.k:
             compare(k, folder, args, rows)
+            compare_methods(k, folder, args, rows)
 
 
 if __name__ == "__main__":

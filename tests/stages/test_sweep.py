@@ -120,6 +120,17 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, grid: dict[s
     assert "2 of 4 cells failed" in problem.message
 
 
+def test_a_rival_that_cannot_be_made_fails_alone(tmp_path: Path, grid: dict[str, Any]) -> None:
+    llm = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "max_attempts": 1}
+    arms = [{"mix": "shots"}, {"mix": "eda"}, {"mix": "paraphrase"}]
+    result = run(tmp_path, {**grid, "seeds": [0], "arms": arms, "rival": llm})
+    assert [(cell.arm, cell.status) for cell in result.plan.cells] == [
+        ("kd-shots", "done"),
+        ("kd-eda", "done"),
+        ("kd-paraphrase", "failed"),
+    ]
+
+
 def test_a_run_without_data_fails_alone(tmp_path: Path, grid: dict[str, Any]) -> None:
     tasks = [{"data": str(tmp_path / "nowhere.jsonl"), "name": "gone"}, {"data": grid["data"], "name": "here"}]
     rest = {key: value for key, value in grid.items() if key != "data"}
