@@ -16,6 +16,7 @@ from cod_cli.errors import CodError
 from cod_cli.jsonl import file_sha, first_problem, read_records, write_records, write_text
 from cod_cli.records import (
     Attempt,
+    Calibration,
     Counterfactual,
     Manifest,
     Prediction,
@@ -223,6 +224,7 @@ class Artifact(Generic[R]):
         labels: list[str],
         seed: int | None = None,
         teacher: str | None = None,
+        calibration: Calibration | None = None,
         inputs: Iterable[Path] = (),
     ) -> Manifest:
         """Write the manifest with ``complete: false``, before the first row; what an earlier go counted stays.
@@ -241,6 +243,7 @@ class Artifact(Generic[R]):
             seed=seed,
             inputs={path.name: file_sha(path) for path in inputs if path.exists()},
             teacher=teacher,
+            calibration=calibration,
             counts=old.counts if old else {},
         )
         self.run.folder.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,8 @@ def label(result: LabelResult) -> RenderableType:
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )
-    return _next(line, f"cod distill {result.run.folder} --student S")
+    done = _next(line, f"cod distill {result.run.folder} --student S")
+    return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
 
 
 def distill(result: DistillResult) -> RenderableType:

@@ -281,11 +281,28 @@ class SweepPlan(Record):
     cells: list[SweepCell]
 
 
+class Calibration(Record):
+    """What turns raw logits into calibrated ones: divide by ``temperature``, then add ``bias``, by class.
+
+    Fitted or, for the contextual method, measured on ``rows`` labelled rows of ``data``; ``before`` and ``after`` are
+    ECE, Brier and mean log-likelihood on them, a row's temperature always fitted without that row.
+    """
+
+    method: Literal["contextual", "temperature"]
+    temperature: float
+    bias: dict[str, float]
+    data: str
+    split: str | None
+    rows: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
 class Manifest(Record):
     """What made a file: written first with ``complete: false``, set to complete last, atomically.
 
     ``settings`` holds only what changes results; ``outputs`` the hash of the finished file, by which
-    a later edit by hand is noticed.
+    a later edit by hand is noticed. ``calibration`` is how soft labels are to be read; they themselves are raw.
     """
 
     schema_: int = SCHEMA
@@ -299,6 +316,7 @@ class Manifest(Record):
     inputs: dict[str, str]
     outputs: dict[str, str] = {}
     teacher: str | None = None
+    calibration: Calibration | None = None
     counts: dict[str, int] = {}
     usage: dict[str, int] = {}
     cost: float | None = None

@@ -17,7 +17,7 @@ from cod_cli import edits
 from cod_cli.arms import TEACHER, Arm, Reached, arms, base_name
 from cod_cli.metrics import Summary
 from cod_cli.quality import QualityReport
-from cod_cli.records import Attempt, Counterfactual, Score
+from cod_cli.records import Attempt, Calibration, Counterfactual, Score
 from cod_cli.report import printable
 
 MISSING = "-"
@@ -204,6 +204,20 @@ def counts(title: str, numbers: Mapping[str, int | str]) -> Table:
     table.add_column(justify="right")
     for name, number in numbers.items():
         table.add_row(printable(name), printable(str(number)))
+    return table
+
+
+def calibration(fitted: Calibration) -> Table:
+    """What was fitted, and how honest the probabilities are without and with it."""
+    values = {"T": fitted.temperature} if fitted.method == "temperature" else fitted.bias
+    shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+    split = f", {fitted.split}" if fitted.split not in (None, "all") else ""
+    table = _table(f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})")
+    for heading in ("", "raw", "calibrated"):
+        table.add_column(heading, justify="right" if heading else "left")
+    names = {"ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
+    for key, name in names.items():
+        table.add_row(name, _number(fitted.before[key]), _number(fitted.after[key]))
     return table
 
 

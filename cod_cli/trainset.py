@@ -15,7 +15,8 @@ from cod_cli.errors import CodError
 from cod_cli.jsonl import file_sha
 from cod_cli.kinds import OTHER_BUDGET, RIVALS, require_mix
 from cod_cli.metrics import flips
-from cod_cli.records import Counterfactual, Shot
+from cod_cli.records import Calibration, Counterfactual, Shot
+from cod_cli.scaling import scaled
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class TrainSet:
 def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainSet:
     """Read what a mix trains on.
 
-    CFEs count as flips by the teacher's logits in file 3, so also where somebody edited them by hand.
+    CFEs count as flips by the teacher's raw logits in file 3, so also where somebody edited them by hand. What is
+    trained on are the logits as file 3's manifest calibrates them.
 
     Raises:
         UsageError: an unknown mix.
@@ -73,7 +75,7 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainS
     groups = select(mix, shots, usable)
     files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
     return TrainSet(
-        groups=[[examples[row.id] for row in group] for group in groups],
+        groups=[[_calibrated(examples[row.id], labels, soft.calibration) for row in group] for group in groups],
         labels=labels,
         k=len(shots),
         shots=sum(isinstance(row, Shot) for group in groups for row in group),
@@ -115,6 +117,10 @@ def require_equal_budget(mix: str, *, k: int, rows: int, steps: int, shots_steps
         f"--mix {mix} would train on {rows} rows in {steps} steps; equal budget is {k} rows in {shots_steps} steps",
         "mend or remake the files of this run, or use --mix all, which every table marks as another budget",
     )
+
+
+def _calibrated(example: Example, labels: Sequence[str], calibration: Calibration | None) -> Example:
+    return replace(example, logits=tuple(scaled(example.logits, labels, calibration).tolist()))
 
 
 def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:

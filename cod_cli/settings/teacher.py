@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from cod_cli.settings.base import GENERAL, TEACHER, Settings, option
+from cod_cli.errors import UsageError
+from cod_cli.settings.base import CALIBRATION, GENERAL, TEACHER, Settings, option
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -37,8 +38,21 @@ class TeacherOptions(Settings):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class LabelSettings(TeacherOptions):
-    """Options of `cod label`."""
+    """Options of `cod label`. Calibration changes how soft labels are read, not what is asked: it may differ."""
 
-    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {"batch_size"}
+    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {"batch_size", "calibrate", "calibration_data"}
 
+    calibrate: Annotated[
+        Literal["none", "contextual", "temperature"] | None,
+        option(help="How the probabilities are made honest; else as before, at first none.", panel=CALIBRATION),
+    ] = None
+    calibration_data: Annotated[
+        str | None,
+        option(help="Labelled rows that neither teacher nor student trains on.", panel=CALIBRATION, metavar="FILE"),
+    ] = None
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.calibration_data and self.calibrate in (None, "none"):
+            raise UsageError("--calibration-data is there and nothing to calibrate", "add --calibrate temperature")

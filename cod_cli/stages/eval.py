@@ -19,6 +19,7 @@ from cod_cli.jsonl import file_sha
 from cod_cli.models import Progress, load_classifier, logits_of
 from cod_cli.records import Manifest, Score, SoftLabel, Student, text_sha
 from cod_cli.report import Ui
+from cod_cli.scaling import scaled
 from cod_cli.scorebook import ScoreBook
 from cod_cli.settings import EvalSettings, LabelSettings
 from cod_cli.teachers import load_teacher
@@ -56,7 +57,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class _Reference:
-    """The teacher's logits for the held-out rows, in the run's order of classes."""
+    """The teacher's logits for the held-out rows, calibrated as file 3 is, in the run's order of classes."""
 
     name: str
     fingerprint: str
@@ -80,7 +81,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
         run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
     data, rows = _rows(run, settings, labels)
     ui.note(_what_is_used(data, rows))
-    teacher = _reference(run, rows, labels, settings, ui)
+    teacher = _reference(run, data, rows, labels, settings, ui)
     if teacher is None and rows.truth is None:
         raise CodError(
             "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
@@ -134,7 +135,9 @@ def _what_is_used(data: str, rows: HeldOut) -> str:
     )
 
 
-def _reference(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, ui: Ui) -> _Reference | None:
+def _reference(
+    run: Run, data: str, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, ui: Ui
+) -> _Reference | None:
     """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone."""
     made = run.soft_labels.manifest()
     if made is None or made.teacher is None or not made.settings.get("teacher"):
@@ -151,8 +154,16 @@ def _reference(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSet
             return None
         manifest = run.teacher_labels.begin(_asked(made), labels=list(labels), teacher=made.teacher)
         run.teacher_labels.finish(manifest, known.values(), counts={"rows": len(known)})
-    logits = np.array([known[i].logits for i in rows.ids], dtype=np.float32)
-    return _Reference(made.settings["teacher"], made.teacher, logits)
+    raw = np.array([known[i].logits for i in rows.ids], dtype=np.float32)
+    calibration = made.calibration
+    if calibration is None:
+        return _Reference(made.settings["teacher"], made.teacher, raw)
+    if (calibration.data, calibration.split) == (str(local_path(data) or data), rows.split):
+        ui.warn("the teacher was calibrated on these very rows: its ECE, Brier and KL flatter it")
+    # Other values, other digits: KL is to the teacher as it is calibrated now.
+    fitted = json.dumps([calibration.temperature, calibration.bias])
+    logits = scaled(raw, labels, calibration).astype(np.float32)
+    return _Reference(made.settings["teacher"], made.teacher + fitted, logits)
 
 
 def _asked(made: Manifest) -> dict[str, Any]:

@@ -6,15 +6,20 @@ from time import perf_counter
 from typing import Any
 
 from cod_cli.artifacts import Artifact, Run
+from cod_cli.calibration import SHOTS, calibrate
 from cod_cli.errors import CodError
 from cod_cli.jsonl import append_records, read_records, write_records
-from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
+from cod_cli.scaling import TEMPERATURES
 from cod_cli.settings import LabelSettings
 from cod_cli.sources import with_recorded_teacher
 from cod_cli.teachers import WhiteBoxTeacher, flips, load_teacher
 
 Row = Shot | Counterfactual
+
+# Fewer labelled rows make a rough temperature.
+FEW_ROWS = 50
 
 # Rows that are asked for, and then saved, in one go.
 CHUNK = 256
@@ -26,7 +31,8 @@ class LabelResult:
 
     ``counts``: the ``shots``, ``counterfactuals`` and ``rivals`` that are labelled now; of their labels those
     ``reused`` from the file and the ``new`` ones, of which ``from_cache``; labels of rows that are ``gone``; and how
-    many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the shots, in [0, 1].
+    many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the shots, in [0, 1], by its raw logits.
+    ``calibration`` is how students will read the labels, None for as they are.
     """
 
     run: Run
@@ -34,6 +40,7 @@ class LabelResult:
     labels: list[str]
     counts: dict[str, int]
     accuracy: float
+    calibration: Calibration | None
     seconds: float
 
 
@@ -74,6 +81,7 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
     settings = with_recorded_teacher(run, settings)
     teacher = load_teacher(settings, labels, batch_size=settings.batch_size)
     _remark(run, inputs, teacher, ui)
+    calibration = _calibration(run, inputs, settings, teacher, ui)
     if settings.force:
         run.archive(run.soft_labels.path, run.soft_labels.meta)
     known = _known(run, labels, teacher)
@@ -82,6 +90,7 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
         _results(run, settings, teacher),
         labels=labels,
         teacher=teacher.fingerprint,
+        calibration=calibration,
         inputs=[file.path for file in inputs.files],
     )
     write_records(run.soft_labels.path, kept.values())
@@ -99,7 +108,7 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
     }
     run.soft_labels.finish(manifest, [done[row_id] for row_id in rows], counts=counts)
     accuracy = _accuracy(inputs.shots, done, labels)
-    return LabelResult(run, teacher.name, labels, counts, accuracy, round(perf_counter() - started, 2))
+    return LabelResult(run, teacher.name, labels, counts, accuracy, calibration, round(perf_counter() - started, 2))
 
 
 def _read(run: Run) -> _Inputs:
@@ -126,6 +135,29 @@ def _remark(run: Run, inputs: _Inputs, teacher: WhiteBoxTeacher, ui: Ui) -> None
         ui.warn(f"{run.counterfactuals.path} was checked against another teacher: {checked.settings.get('teacher')}")
     if teacher.cache_problem:
         ui.warn(f"going on without the cache: {teacher.cache_problem}")
+
+
+def _calibration(
+    run: Run, inputs: _Inputs, settings: LabelSettings, teacher: WhiteBoxTeacher, ui: Ui
+) -> Calibration | None:
+    """As asked for; else as it was fitted before, for this teacher."""
+    old = None if settings.force else run.soft_labels.manifest()
+    before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
+    if settings.calibrate is None:
+        return before
+    if settings.calibrate == "none":
+        found = None
+    else:
+        found = calibrate(settings.calibrate, teacher, run, inputs.shots, settings.calibration_data)
+        if found.rows < FEW_ROWS:
+            ui.warn(f"{found.rows} rows say little about calibration")
+        if found.method == "temperature" and min(abs(found.temperature - end) for end in TEMPERATURES) < 0.01:
+            ui.warn(f"the temperature is at the end of its range: {found.temperature:.2f}")
+        if found.data == SHOTS and teacher.source == "logits":
+            ui.warn("measured on the shots, which the teacher may have been trained on: that flatters it")
+    if found != before and run.student_names():
+        ui.note("the calibration has changed: students that are there were trained with the old one")
+    return found
 
 
 def _results(run: Run, settings: LabelSettings, teacher: WhiteBoxTeacher) -> dict[str, Any]:
