@@ -39,6 +39,7 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self.holds_out = False
         self.shots = Artifact(self, "1-shots", Shot, f"cod sample {folder}")
         self.counterfactuals = Artifact(self, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
         self.soft_labels = Artifact(self, "3-soft-labels", SoftLabel, f"cod label {folder}")
@@ -107,6 +108,21 @@ class Run:
         run.counterfactuals = self.rival(kind)
         run.attempts, run.replies = (self.folder / f"2-{kind}-{name}.jsonl" for name in ("attempts", "replies"))
         return run
+
+    def held_out(self, generator: str) -> "Run":
+        """The same run, with real rows that nobody trains on as its shots, and the pairs made of them."""
+        run, name = Run(self.folder), f"5-held-out-{generator}"
+        run.holds_out = True
+        command = f"cod counterfact {self.folder} --held-out N --generator {generator}"
+        run.shots = Artifact(run, f"{name}-rows", Shot, command)
+        run.counterfactuals = Artifact(run, name, Counterfactual, command)
+        run.attempts, run.replies = (self.folder / f"{name}-{what}.jsonl" for what in ("attempts", "replies"))
+        return run
+
+    def held_out_runs(self) -> "list[Run]":
+        """Every such run that has rows."""
+        metas = sorted(self.folder.glob("5-held-out-*-rows.meta.json"))
+        return [self.held_out(path.name.removeprefix("5-held-out-").removesuffix("-rows.meta.json")) for path in metas]
 
     def archive(self, *paths: Path) -> None:
         """Move files out of the way, never delete them: into ``archive/<time>/``."""

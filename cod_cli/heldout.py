@@ -2,18 +2,22 @@
 
 import hashlib
 import json
+import random
 import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cod_cli import metrics
-from cod_cli.data import Row, Table
+from cod_cli.artifacts import Run
+from cod_cli.data import Row, Table, eval_splits, load_table, local_path
 from cod_cli.errors import CodError
-from cod_cli.records import Prediction
+from cod_cli.records import Prediction, Shot
+from cod_cli.settings import CounterfactSettings, EvalSettings
 
 Logits = npt.NDArray[np.float32]
 
@@ -37,6 +41,58 @@ class HeldOut:
         """16 hex digits over rows and labels: scores with equal digests are about the same rows."""
         content = json.dumps([self.ids, self.texts, self.truth])
         return hashlib.sha256(content.encode("utf-8")).hexdigest()[:16]
+
+
+def rows_to_score(run: Run, settings: EvalSettings, labels: Sequence[str]) -> tuple[str, HeldOut]:
+    """The data source that is scored on, and its rows: by default the source that the shots were drawn from."""
+    sampled = run.shots.require().settings
+    data = settings.data or str(sampled["data"])
+    same = (local_path(data) or data) == (local_path(str(sampled["data"])) or sampled["data"])
+    # What `cod sample` was told about the columns holds for its own source only.
+    columns: dict[str, Any] = sampled if same else {}
+    table = load_table(
+        data,
+        split=settings.split,
+        default_splits=eval_splits(data),
+        text_columns=settings.text_column or columns.get("text_column") or (),
+        label_column=settings.label_column or columns.get("label_column"),
+        label_names=settings.label_names or columns.get("label_names"),
+        require_labels=False,
+    )
+    shots = run.shots.read()
+    made = [*run.counterfactuals.peek(), *run.rival_rows()]
+    trained = {shot.text.strip() for shot in shots} | {row.text.strip() for row in made}
+    return data, held_out(table, labels, trained=trained, sampled={shot.id for shot in shots} if same else ())
+
+
+def hold_out(run: Run, settings: CounterfactSettings, labels: Sequence[str]) -> Run:
+    """The run with labelled rows of the scored split in the place of its shots, drawn by the seed; made only once.
+
+    Those for fewer rows are the first of those for more. Rows equal to a trained text are left out.
+
+    Raises:
+        CodError: the split has no labels, or other rows were held out before.
+    """
+    held = run.held_out(settings.generator)
+    if settings.force and not settings.dry_run:
+        run.archive(held.shots.path, held.shots.meta)
+    wanted = {"held_out": settings.held_out, "split": settings.split, "seed": settings.seed}
+    old = held.shots.check(wanted)
+    if old is not None and old.complete and held.shots.path.exists():
+        return held
+    data, rows = rows_to_score(run, EvalSettings(split=settings.split), labels)
+    if rows.truth is None:
+        raise CodError(f"{data}, split {rows.split}, has no labels to edit away from", "name a labelled split: --split")
+    everything = [
+        Shot(id=row_id, text=text, label=labels[place])
+        for row_id, text, place in zip(rows.ids, rows.texts, rows.truth, strict=True)
+    ]
+    rng = random.Random(f"held out {settings.seed}")
+    keys = [rng.random() for _ in everything]
+    drawn = [everything[i] for i in sorted(range(len(keys)), key=keys.__getitem__)[: settings.held_out]]
+    manifest = held.shots.begin(wanted, labels=list(labels), seed=settings.seed)
+    held.shots.finish(manifest, drawn, counts={"rows": len(everything), "held_out": len(drawn)})
+    return held
 
 
 def held_out(
@@ -109,7 +165,7 @@ def _require_known(table: Table, rows: Sequence[Row], labels: Sequence[str], whe
     raise CodError(f"{where} has the labels {', '.join(unknown)}; this run's are {', '.join(labels)}", hint)
 
 
-def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) -> dict[str, float]:
+def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) -> dict[str, Any]:
     """The metrics of one classifier, by field of `Score`: those that need labels, and those that need a teacher.
 
     Args:
@@ -117,7 +173,7 @@ def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) 
         truth: class indices ``(n,)``.
         teacher: the teacher's logits, like ``logits``.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     if truth is not None:
         decided, probs = metrics.decisions(logits), metrics.softmax(logits)
         found |= {

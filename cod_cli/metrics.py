@@ -98,6 +98,19 @@ def agreement(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:
     return accuracy(decisions(teacher), decisions(student))
 
 
+def boundary_agreement(
+    teacher: tuple[npt.ArrayLike, npt.ArrayLike], student: tuple[npt.ArrayLike, npt.ArrayLike]
+) -> float:
+    """Share of pairs both members of which the student decides as the teacher does.
+
+    Args:
+        teacher: its logits of the first and of the second members, ``(n, classes)`` each, in the same order.
+        student: likewise.
+    """
+    first, second = (decisions(a) == decisions(b) for a, b in zip(teacher, student, strict=True))
+    return float((first & second).mean())
+
+
 def kl(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:
     """Mean KL(teacher ‖ student) over rows at T = 1, in nats, from logits ``(n, classes)``."""
     log_p = special.log_softmax(_rows(teacher), axis=-1)

@@ -19,6 +19,7 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     """
     table = shots_source(run)
     taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table.split)
+    taken |= {row.text.strip() for held in run.held_out_runs() for row in held.shots.peek()}
     ids = {shot.id for shot in run.shots.read()}
     free = [row for row in table.rows if row.id not in ids and row.text not in taken]
     rng = random.Random(f"pool {seed}")

@@ -70,8 +70,12 @@ def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
     line += "".join(f", {number} {name}" for name, number in parts.items() if number)
     return Group(
         tables.quality(result.quality),
-        _next(line, f"cod show {result.run.folder}; cod label {result.run.folder} --teacher T"),
+        _next(line, _after_counterfact(result.run)),
     )
+
+
+def _after_counterfact(run: Run) -> str:
+    return f"cod eval {run.folder}" if run.holds_out else f"cod show {run.folder}; cod label {run.folder} --teacher T"
 
 
 def _plan(plan: CounterfactPlan) -> RenderableType:

@@ -212,7 +212,10 @@ class Teacher(Record):
 
 
 class Score(Record):
-    """What one student (or the teacher) reaches on one split; null where a field does not apply."""
+    """What one student (or the teacher) reaches on one split; null where a field does not apply.
+
+    ``boundary_agreement`` is over all held-out pairs, ``boundary_by_generator`` over those of each who wrote some.
+    """
 
     student: str
     method: str | None
@@ -234,6 +237,12 @@ class Score(Record):
     brier: float | None
     boundary_agreement: float | None
     seconds: float | None
+    boundary_by_generator: dict[str, float] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = handler(self)
+        return {k: v for k, v in row.items() if v is not None or k != "boundary_by_generator"}
 
 
 class Prediction(Record):

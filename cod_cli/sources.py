@@ -18,7 +18,8 @@ def shots_source(run: Run) -> Table:
     Raises:
         CodError: it is not at hand any more.
     """
-    source = run.shots.require().settings
+    # Also where held-out rows stand in the place of the run's own shots.
+    source = Run(run.folder).shots.require().settings
     return load_table(
         source["data"],
         split=source["split"],

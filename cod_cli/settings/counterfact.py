@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from cod_cli.settings.base import CHECKS, COST, LLM, option
+from cod_cli.errors import UsageError
+from cod_cli.settings.base import CHECKS, COST, DATA, LLM, option
 from cod_cli.settings.llm import LLMOptions
 
 Generator = Literal["openai", "editor", "file"]
@@ -32,7 +33,30 @@ class CounterfactSettings(LLMOptions):
     dry_run: Annotated[bool, option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST)] = (
         False
     )
+    held_out: Annotated[
+        int | None,
+        option(
+            "--held-out",
+            help="Make pairs of so many rows that are scored instead of the shots: `cod eval` measures on them.",
+            panel=DATA,
+            min=1,
+        ),
+    ] = None
+    split: Annotated[
+        str | None, option("--split", help="With --held-out: their split; else as `cod eval` takes it.", panel=DATA)
+    ] = None
     for_mix: Annotated[
         Literal["all", "cod"],
         option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS),
     ] = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.held_out is None and self.split is not None:
+            raise UsageError(
+                "--split is for held-out pairs; the shots have theirs from `cod sample`", "add --held-out N"
+            )
+        if self.held_out is not None and not self.teacher:
+            raise UsageError("--held-out makes pairs on both sides of a teacher's boundary", "add --teacher")
+        if self.held_out is not None and self.for_mix == "cod":
+            raise UsageError("--for-mix cod is for pairs to train on, and --held-out for none", "leave one of them out")

@@ -11,6 +11,7 @@ from cod_cli.generators import Generator, Need
 from cod_cli.generators.editor import open_editor
 from cod_cli.generators.file import WrittenPairs, open_pairs
 from cod_cli.generators.openai import OpenAIGenerator, open_generator
+from cod_cli.heldout import hold_out
 from cod_cli.ledger import Ledger
 from cod_cli.prices import Estimate
 from cod_cli.quality import QualityReport, Work, report
@@ -48,13 +49,16 @@ class CounterfactPlan:
 def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
     """Write ``2-counterfactuals.jsonl``: for each shot and target the smallest edit that flips the teacher.
 
+    With ``--held-out`` the same for rows that are scored, in ``5-held-out-GENERATOR.jsonl``, which nobody trains on.
+
     Raises:
         PartialError: some cases are without an answer; all else is saved.
     """
     started = perf_counter()
     labels = run.shots.require().labels
-    shots = run.shots.read()
     _check(settings, labels)
+    run = hold_out(run, settings, labels) if settings.held_out else run
+    shots = run.shots.read()
     teacher = load_teacher(settings, labels) if settings.teacher else None
     if run.shots.edited():
         ui.note(f"{run.shots.path} was edited by hand since it was made")

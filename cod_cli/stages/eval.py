@@ -12,9 +12,10 @@ import numpy as np
 from cod_cli import checkpoints
 from cod_cli.arms import METRICS, TEACHER, arms
 from cod_cli.artifacts import Run
-from cod_cli.data import eval_splits, load_table, local_path
+from cod_cli.boundary import Pairs, followed, held_out_pairs
+from cod_cli.data import local_path
 from cod_cli.errors import CodError
-from cod_cli.heldout import HeldOut, Logits, held_out, predicted, scored
+from cod_cli.heldout import HeldOut, Logits, predicted, rows_to_score, scored
 from cod_cli.jsonl import file_sha
 from cod_cli.models import Progress, load_classifier, logits_of
 from cod_cli.records import Manifest, Score, SoftLabel, Student, text_sha
@@ -57,11 +58,19 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class _Reference:
-    """The teacher's logits for the held-out rows, calibrated as file 3 is, in the run's order of classes."""
+    """The teacher's logits for the held-out rows, calibrated as file 3 is, in the run's order of classes.
+
+    ``all_logits`` has behind them those of the texts of ``pairs``.
+    """
 
     name: str
     fingerprint: str
-    logits: Logits
+    all_logits: Logits
+    pairs: Pairs
+
+    @property
+    def logits(self) -> Logits:
+        return self.all_logits[: len(self.all_logits) - len(self.pairs.ids)]
 
 
 def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
@@ -79,7 +88,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
     if settings.force:
         old = (run.scores, run.teacher_labels)
         run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
-    data, rows = _rows(run, settings, labels)
+    data, rows = rows_to_score(run, settings, labels)
     ui.note(_what_is_used(data, rows))
     teacher = _reference(run, data, rows, labels, settings, ui)
     if teacher is None and rows.truth is None:
@@ -102,28 +111,6 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
     )
 
 
-def _rows(run: Run, settings: EvalSettings, labels: Sequence[str]) -> tuple[str, HeldOut]:
-    """The data source that is scored on, and its rows: by default the source that the shots were drawn from."""
-    sampled = run.shots.require().settings
-    data = settings.data or str(sampled["data"])
-    same = (local_path(data) or data) == (local_path(str(sampled["data"])) or sampled["data"])
-    # What `cod sample` was told about the columns holds for its own source only.
-    columns: dict[str, Any] = sampled if same else {}
-    table = load_table(
-        data,
-        split=settings.split,
-        default_splits=eval_splits(data),
-        text_columns=settings.text_column or columns.get("text_column") or (),
-        label_column=settings.label_column or columns.get("label_column"),
-        label_names=settings.label_names or columns.get("label_names"),
-        require_labels=False,
-    )
-    shots = run.shots.read()
-    made = [*run.counterfactuals.peek(), *run.rival_rows()]
-    trained = {shot.text.strip() for shot in shots} | {row.text.strip() for row in made}
-    return data, held_out(table, labels, trained=trained, sampled={shot.id for shot in shots} if same else ())
-
-
 def _what_is_used(data: str, rows: HeldOut) -> str:
     names = {"sampled": "sampled as shots", "trained": "equal to a trained text"}
     left_out = ", ".join(f"{n} {names.get(reason, reason)}" for reason, n in rows.dropped.items())
@@ -144,7 +131,8 @@ def _reference(
         ui.warn(f"{run.soft_labels.meta} names no teacher: no agreement and no KL")
         return None
     known = _known(run, made, labels)
-    texts = dict(zip(rows.ids, rows.texts, strict=True))
+    pairs = held_out_pairs(run, rows, made.teacher)
+    texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
     missing = {i: text for i, text in texts.items() if i not in known or known[i].text_sha != text_sha(text)}
     if missing:
         try:
@@ -154,16 +142,16 @@ def _reference(
             return None
         manifest = run.teacher_labels.begin(_asked(made), labels=list(labels), teacher=made.teacher)
         run.teacher_labels.finish(manifest, known.values(), counts={"rows": len(known)})
-    raw = np.array([known[i].logits for i in rows.ids], dtype=np.float32)
+    raw = np.array([known[i].logits for i in texts], dtype=np.float32)
     calibration = made.calibration
     if calibration is None:
-        return _Reference(made.settings["teacher"], made.teacher, raw)
+        return _Reference(made.settings["teacher"], made.teacher, raw, pairs)
     if (calibration.data, calibration.split) == (str(local_path(data) or data), rows.split):
         ui.warn("the teacher was calibrated on these very rows: its ECE, Brier and KL flatter it")
     # Other values, other digits: KL is to the teacher as it is calibrated now.
     fitted = json.dumps([calibration.temperature, calibration.bias])
     logits = scaled(raw, labels, calibration).astype(np.float32)
-    return _Reference(made.settings["teacher"], made.teacher + fitted, logits)
+    return _Reference(made.settings["teacher"], made.teacher + fitted, logits, pairs)
 
 
 def _asked(made: Manifest) -> dict[str, Any]:
@@ -230,37 +218,48 @@ def _score_students(
     if not stale:
         ui.note("No student is left to score")
         return []
-    with ui.progress("Scoring", total=len(stale) * len(book.rows.ids)) as advance:
+    pairs = teacher.pairs if teacher else Pairs()
+    texts = [*book.rows.texts, *pairs.texts]
+    with ui.progress("Scoring", total=len(stale) * len(texts)) as advance:
         for name in stale:
-            logits = _answers(run, students[name], book, settings, partial(advance, detail=name))
+            everything = _answers(run, students[name], texts, book.labels, settings, partial(advance, detail=name))
+            logits = everything[: len(book.rows.ids)]
             found = scored(logits, book.rows.truth, teacher.logits if teacher else None)
+            found |= followed(pairs, teacher.all_logits, everything) if teacher else {}
             book.put(_score(name, students[name], book.rows, found), digests[name], predicted(name, book.rows, logits))
     return stale
 
 
-def _answers(run: Run, student: Student, book: ScoreBook, settings: EvalSettings, progress: Progress) -> Logits:
+def _answers(
+    run: Run,
+    student: Student,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    settings: EvalSettings,
+    progress: Progress,
+) -> Logits:
     """A student's logits in the run's order of classes."""
     folder = run.student(student.name)
     classifier = load_classifier(str(folder), device=settings.device)
-    if set(classifier.labels) != set(book.labels):
+    if set(classifier.labels) != set(labels):
         raise CodError(
-            f"{folder} has the classes {', '.join(classifier.labels)}, the shots have {', '.join(book.labels)}",
+            f"{folder} has the classes {', '.join(classifier.labels)}, the shots have {', '.join(labels)}",
             f"train it again: `cod distill {run.folder} --name {student.name} --force`",
         )
     logits = logits_of(
         classifier,
-        book.rows.texts,
+        texts,
         batch_size=settings.batch_size,
         max_length=student.settings["max_length"],
         progress=progress,
     )
-    return logits[:, [classifier.labels.index(label) for label in book.labels]]
+    return logits[:, [classifier.labels.index(label) for label in labels]]
 
 
-def _score(name: str, student: Student | None, rows: HeldOut, found: dict[str, float]) -> Score:
+def _score(name: str, student: Student | None, rows: HeldOut, found: Mapping[str, Any]) -> Score:
     made = ("method", "mix", "k", "rows", "shots", "steps", "seed", "seconds")
     fields: dict[str, Any] = {field: getattr(student, field) if student else None for field in made}
-    measured: dict[str, Any] = {field: found.get(field) for field in METRICS}
+    measured: dict[str, Any] = {field: found.get(field) for field in (*METRICS, "boundary_by_generator")}
     return Score(student=name, task=rows.task, split=rows.split, n=len(rows.ids), **fields, **measured)
 
 
@@ -272,4 +271,6 @@ def _student_digest(run: Run, name: str) -> str:
 def _digest(who: str, rows: str, teacher: _Reference | None) -> str:
     """16 hex digits over all that a score depends on."""
     parts = [who, rows, teacher.fingerprint if teacher else None]
+    if teacher is not None and teacher.pairs.digest and who != teacher.fingerprint:
+        parts.append(teacher.pairs.digest)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -14,11 +14,13 @@ from sklearn import metrics as sk
 from transformers import pipeline
 
 from cod_cli.artifacts import Run
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.jsonl import file_sha, read_records
-from cod_cli.records import Counterfactual, Score, SoftLabel, Student, text_sha
+from cod_cli.pool import draw_pool
+from cod_cli.records import Counterfactual, Score, Shot, SoftLabel, Student, text_sha
 from cod_cli.report import Ui
-from cod_cli.settings import EvalSettings, LabelSettings, SampleSettings
+from cod_cli.settings import CounterfactSettings, EvalSettings, LabelSettings, SampleSettings
+from cod_cli.stages.counterfact import CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
@@ -513,3 +515,110 @@ def test_scoring_leaves_the_random_state_alone(run: Run) -> None:
     torch.manual_seed(1)
     run_eval(run)
     assert torch.rand(1) == expected
+
+
+# Held-out pairs
+
+
+def hold_out(run: Run, teacher: Path, **options: Any) -> Run:
+    settings = {"generator": "editor", "teacher": str(teacher), "held_out": 12, "max_length": 64, **options}
+    result = counterfact(run, CounterfactSettings(**settings), Ui.silent())
+    assert isinstance(result, CounterfactResult)
+    return result.run
+
+
+def test_held_out_pairs_are_of_the_scored_split_and_flip_the_teacher(run: Run, teacher: Path) -> None:
+    held = hold_out(run, teacher)
+    texts = dict(VALIDATION)
+    shots, pairs = {shot.id: shot for shot in held.shots.read()}, held.counterfactuals.read()
+    assert len(shots) == 12
+    assert all(shot.id.startswith("films/validation/") and texts[shot.text] == shot.label for shot in shots.values())
+    assert 0 < len(pairs) <= 12
+    probs = probabilities(teacher, [row.text for row in pairs])
+    assert [LABELS[i] for i in probs.argmax(axis=1)] == [row.label for row in pairs]
+    assert all(row.label != shots[row.shot_id or ""].label for row in pairs)
+
+
+def test_held_out_pairs_stand_in_files_of_their_own_and_nobody_trains_on_them(run: Run, teacher: Path) -> None:
+    before = {path.name for path in run.folder.iterdir()}
+    held = hold_out(run, teacher)
+    made = {path.name for path in run.folder.iterdir()} - before
+    assert {name.partition(".")[0] for name in made} == {
+        "5-held-out-editor",
+        "5-held-out-editor-rows",
+        "5-held-out-editor-attempts",
+    }
+    assert run.counterfactuals.manifest() is None
+    label(run, LabelSettings(device="cpu"), Ui.silent())
+    labelled = {row.id for row in run.soft_labels.read()}
+    assert not labelled & {row.id for row in [*held.shots.read(), *held.counterfactuals.read()]}
+
+
+def test_the_same_command_goes_on_and_more_rows_need_force(run: Run, teacher: Path) -> None:
+    first = [shot.id for shot in hold_out(run, teacher).shots.read()]
+    assert [shot.id for shot in hold_out(run, teacher).shots.read()] == first
+    with pytest.raises(CodError, match="held_out: 12 → 20"):
+        hold_out(run, teacher, held_out=20)
+    assert [shot.id for shot in hold_out(run, teacher, held_out=20, force=True).shots.read()][:12] == first
+
+
+def test_boundary_agreement_equals_an_independent_computation(run: Run, teacher: Path) -> None:
+    held = hold_out(run, teacher)
+    add_student(run, "kd-shots")
+    score = by_name(run_eval(run))["kd-shots"]
+    texts = {shot.id: shot.text for shot in held.shots.read()}
+    pairs = [(texts[row.shot_id or ""], row.text) for row in held.counterfactuals.read()]
+    student = run.student("kd-shots")
+    sides = [
+        probabilities(teacher, side).argmax(axis=1) == probabilities(student, side).argmax(axis=1)
+        for side in zip(*pairs, strict=True)
+    ]
+    assert score.boundary_agreement == pytest.approx((sides[0] & sides[1]).mean(), abs=1e-6)
+    assert score.boundary_by_generator == {"editor": score.boundary_agreement}
+    assert run.scores.read()[-1] == score
+
+
+def test_a_copy_of_the_teacher_follows_across_every_boundary(run: Run, teacher: Path) -> None:
+    hold_out(run, teacher)
+    add_student(run, "copy", teacher)
+    scores = by_name(run_eval(run))
+    assert scores["copy"].boundary_agreement == 1.0
+    assert scores["teacher"].boundary_agreement is None
+
+
+def test_students_are_scored_again_when_pairs_come_to_be_and_only_then(run: Run, teacher: Path) -> None:
+    add_student(run, "kd-shots")
+    assert by_name(run_eval(run))["kd-shots"].boundary_agreement is None
+    assert "boundary_by_generator" not in run.scores.path.read_text()
+    hold_out(run, teacher)
+    assert run_eval(run).new == ("kd-shots",)
+    assert run_eval(run).new == ()
+
+
+def test_a_row_that_was_held_out_is_no_pool_text(run: Run, teacher: Path) -> None:
+    held = run.held_out("editor")
+    taken = [Shot(id=f"x/{n}", text=text, label=name) for n, (text, name) in enumerate(TRAIN[10:20])]
+    held.shots.finish(held.shots.begin({}, labels=LABELS), taken)
+    drawn = {row.text for row in draw_pool(run, 100, "0")}
+    assert drawn == {text for text, _ in TRAIN} - {shot.text for shot in [*taken, *run.shots.read()]}
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"teacher": None}, "--teacher"),
+        ({"for_mix": "cod"}, "--for-mix cod"),
+        ({"held_out": None, "split": "test"}, "--split is for held-out"),
+    ],
+)
+def test_held_out_pairs_that_cannot_be_are_a_usage_error(options: dict[str, Any], what: str) -> None:
+    settings: dict[str, Any] = {"generator": "editor", "teacher": "t", "held_out": 5, **options}
+    with pytest.raises(UsageError) as failed:
+        CounterfactSettings(**settings)
+    assert what in f"{failed.value.message} {failed.value.hint}"
+
+
+def test_a_split_without_labels_cannot_be_edited_away_from(run: Run, teacher: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "films" / "test.jsonl", [(text, None) for text, _ in ROWS[80:90]])
+    with pytest.raises(CodError, match="no labels"):
+        hold_out(run, teacher, split="test")
