@@ -238,11 +238,11 @@ def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, str]:
     sample(run, plan.sample, ui)
     if plan.counterfact is not None:
         counterfact(run, plan.counterfact, ui)
-    for kind in plan.rival.kinds if plan.rival else []:
+    for settings in [plan.rival.of(kind) for kind in plan.rival.kinds] if plan.rival else []:
         try:
-            rival(run, plan.rival.of(kind), ui)
+            rival(run, settings, ui)
         except CodError as error:
-            failed[kind] = _one_line(error)
+            failed[settings.kind] = _one_line(error)
     label(run, plan.label, ui)
     return failed
 
