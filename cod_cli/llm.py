@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -12,10 +11,11 @@ from typing import Any, Self
 
 import openai
 from openai.types.chat import ChatCompletion
-from openai.types.chat.chat_completion import Choice as SdkChoice
 
+from cod_cli.background import Background
 from cod_cli.cache import Cache
-from cod_cli.chat import MALFORMED, REFUSED, Choice, Outcome, Request
+from cod_cli.chat import MALFORMED, Choice, Outcome, Request
+from cod_cli.completion import read_choice, read_usage
 from cod_cli.dialect import Dialect
 from cod_cli.endpoint import NoReplyError, RejectedError, api_key, endpoint_url, explain, scrub
 from cod_cli.journal import Journal
@@ -45,6 +45,7 @@ class Client:
         cache: replies of other runs.
         note: told once of what this server does not take.
         backoff: seconds before the second try; doubled for each further one.
+        beside: a client whose limits and spending are shared, and which is closed after this one.
     """
 
     def __init__(
@@ -58,16 +59,18 @@ class Client:
         cache: Cache[str] | None = None,
         note: Callable[[str], object] | None = None,
         backoff: float = 0.5,
+        beside: "Client | None" = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint_url(base_url)
-        self._limits = limits or Limits()
-        self._pace = Pace(self._limits, price, backoff)
+        self._pace: Pace = beside._pace if beside else Pace(limits or Limits(), backoff)
+        self._limits = self._pace.limits
+        self._price = price
         self._journal, self._cache = journal, cache
         self._dialect = Dialect(self.endpoint, note or (lambda text: None))
         self._backoff = backoff
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._background: Background = beside._background if beside else Background()
+        self._is_guest = beside is not None
         self._sdk: openai.AsyncOpenAI | None = None
         self._heard = False
         self._in_vain = 0
@@ -80,12 +83,12 @@ class Client:
 
     def close(self) -> None:
         """Let go of connections and journal; whatever has arrived is on disk afterwards."""
-        if self._loop is not None and self._thread is not None:
-            asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = None
+        if not self._is_guest:
+            self._background.cancel()
+        if self._sdk is not None and self._background.running:
+            self._background.start(self._sdk.close()).result()
+        if not self._is_guest:
+            self._background.close()
         if self._journal is not None:
             self._journal.close()
 
@@ -134,8 +137,8 @@ class Client:
         """Look the reply up, else send the request; either way it is delivered, once it is on disk."""
         outcome = self._look_up(request)
         if outcome is None:
-            loop = self._running()
-            return asyncio.run_coroutine_threadsafe(self._answer_durably(request, deliver), loop)
+            self._connect()
+            return self._background.start(self._answer_durably(request, deliver))
         if outcome.source == "journal":
             deliver(outcome)
         else:
@@ -161,23 +164,11 @@ class Client:
             written = self._journal.append(request.key(self.model, self.endpoint), request, outcome)
             written.add_done_callback(lambda future: deliver(future.exception() or outcome))
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        """The event loop, started when the first request has to be sent."""
-        if self._loop is None:
+    def _connect(self) -> None:
+        """Make the SDK's client when the first request has to be sent: without a key nothing can be."""
+        if self._sdk is None:
             timeout = openai.Timeout(self._limits.timeout, connect=min(self._limits.timeout, _CONNECT_S))
             self._sdk = openai.AsyncOpenAI(api_key=api_key(), base_url=self.endpoint, max_retries=0, timeout=timeout)
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
-            self._thread.start()
-        return self._loop
-
-    async def _shut_down(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._sdk is not None:
-            await self._sdk.close()
 
     async def _answer_durably(self, request: Request, deliver: _Deliver) -> None:
         try:
@@ -194,7 +185,7 @@ class Client:
         while True:
             tries += 1
             try:
-                async with self._pace.slot(expected):
+                async with self._pace.slot(expected, self._price):
                     outcome = await self._send(request, expected)
             except StopError as stop:
                 return Outcome(error=stop.reason)
@@ -260,41 +251,16 @@ class Client:
         if completion.choices is None:
             raise self._no_completion(scrub(str((completion.model_extra or {}).get("error", "it has no choices"))))
         self._heard = True
-        choices = tuple(map(_choice, completion.choices)) or (Choice("", MALFORMED),)
-        usage = _usage(completion)
+        choices = tuple(read_choice(choice.to_dict(mode="python")) for choice in completion.choices)
+        choices = choices or (Choice("", MALFORMED),)
+        usage = read_usage(completion.usage.to_dict() if completion.usage is not None else None)
         if usage is None:  # not told: the estimate counts, so that a cap on the cost still holds
-            self._pace.paid(expected.prompt, sum(tokens_in(choice.text) for choice in choices), expected)
+            paid = expected.prompt, sum(tokens_in(choice.text) for choice in choices)
         else:
-            self._pace.paid(usage["prompt_tokens"], usage["completion_tokens"], expected)
+            paid = usage["prompt_tokens"], usage["completion_tokens"]
+        self._pace.paid(*paid, expected, self._price)
         return Outcome(choices, completion.model or self.model, usage, latency_s)
 
 
 def _put(done: "SimpleQueue[Any]", number: int, request: Request, outcome: Outcome | BaseException) -> None:
     done.put((number, request, outcome))
-
-
-def _usage(completion: ChatCompletion) -> dict[str, int] | None:
-    usage = completion.usage
-    if usage is None:
-        return None
-    return {"prompt_tokens": usage.prompt_tokens or 0, "completion_tokens": usage.completion_tokens or 0}
-
-
-def _choice(choice: SdkChoice) -> Choice:
-    message, finish_reason = choice.message, choice.finish_reason
-    if message is None:
-        return Choice("", MALFORMED)
-    if message.refusal:
-        return Choice(_utf8(message.refusal), REFUSED)
-    content = message.content if isinstance(message.content, str) else ""
-    logprobs = None
-    if choice.logprobs is not None and choice.logprobs.content:
-        logprobs = tuple(
-            tuple((top.token, top.logprob) for top in position.top_logprobs) for position in choice.logprobs.content
-        )
-    return Choice(_utf8(content), finish_reason, logprobs)
-
-
-def _utf8(text: str) -> str:
-    # A lone surrogate cannot stand in a file; what is used now must be what is read again later.
-    return text.encode("utf-8", "replace").decode("utf-8")

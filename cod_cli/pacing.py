@@ -4,10 +4,11 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from cod_cli.errors import CodError
 from cod_cli.prices import Expected, Price
+from cod_cli.settings import EndpointOptions
 
 # Seconds without a request while the server is busy, unless it asks for more.
 _LONGEST_PAUSE = 30.0
@@ -39,6 +40,11 @@ class Limits:
     rpm: float | None = None
     tpm: float | None = None
 
+    @classmethod
+    def of(cls, options: EndpointOptions) -> "Limits":
+        """The limits that a command's options set."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
 
 @dataclass
 class Spent:
@@ -58,9 +64,8 @@ class Pace:
     asks for) and the width is halved; it grows back by one for every width of answers (AIMD).
     """
 
-    def __init__(self, limits: Limits, price: Price | None, backoff: float = 0.5) -> None:
+    def __init__(self, limits: Limits, backoff: float = 0.5) -> None:
         self.limits = limits
-        self.price = price
         self.spent = Spent()
         self.width = float(limits.concurrency)
         self.stopped: str | None = None
@@ -73,13 +78,13 @@ class Pace:
         self._paused_until = 0.0
 
     @asynccontextmanager
-    async def slot(self, expected: Expected) -> AsyncIterator[None]:
+    async def slot(self, expected: Expected, price: Price | None = None) -> AsyncIterator[None]:
         """Room for one request, once it may start; what it raises of `StopError` and `CodError` stops all others.
 
         Raises:
             StopError: it may never start.
         """
-        dearest = self.price.of(expected.prompt, expected.completion_cap) if self.price else 0.0
+        dearest = price.of(expected.prompt, expected.completion_cap) if price else 0.0
         async with self._changed:
             await self._changed.wait_for(lambda: self._is_room(dearest))
             self._under_way += 1
@@ -124,12 +129,12 @@ class Pace:
     def _token_seconds(self, expected: Expected) -> float:
         return self._seconds(expected.prompt + expected.completion, self.limits.tpm)
 
-    def paid(self, prompt_tokens: int, completion_tokens: int, expected: Expected) -> None:
+    def paid(self, prompt_tokens: int, completion_tokens: int, expected: Expected, price: Price | None = None) -> None:
         """Count an answer; the next start moves by what the estimate of its tokens was off."""
         self.spent.prompt_tokens += prompt_tokens
         self.spent.completion_tokens += completion_tokens
-        if self.price:
-            self.spent.cost += self.price.of(prompt_tokens, completion_tokens)
+        if price:
+            self.spent.cost += price.of(prompt_tokens, completion_tokens)
         off = prompt_tokens + completion_tokens - expected.prompt - expected.completion
         self._next_start += self._seconds(off, self.limits.tpm)
         self.width = min(float(self.limits.concurrency), self.width + 1 / self.width)

@@ -42,6 +42,20 @@ def find_price(model: str, given: tuple[float, float] | None) -> Price | None:
     return Price(*rows[model]) if model in rows else None
 
 
+def price_within(model: str, given: tuple[float, float] | None, max_cost: float | None) -> Price | None:
+    """As `find_price`, but a cap on the cost must be able to hold.
+
+    Raises:
+        UsageError: there is a cap and no price.
+    """
+    price = find_price(model, given)
+    if max_cost is not None and price is None:
+        raise UsageError(
+            f"--max-cost needs a price of {model}", "add --price PROMPT COMPLETION, in money per million tokens"
+        )
+    return price
+
+
 def prices_path() -> Path:
     """Where a user's price list is looked for."""
     return user_config_path("cod", appauthor=False) / "prices.yaml"

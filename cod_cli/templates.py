@@ -52,6 +52,16 @@ class Prompt:
         """``name@hash``, as records name it."""
         return f"{self.name}@{self.hash}"
 
+    @property
+    def asks_for_class(self) -> bool:
+        """Whether it asks which class a text has, not for an edit: no target is named."""
+        return "target" not in self.placeholders
+
+    @property
+    def placeholders(self) -> set[str]:
+        """The names behind the $ that it uses."""
+        return {name for part in (self.system, self.user) for name in Template(part).get_identifiers()}
+
 
 def shipped_names() -> list[str]:
     """The names of the prompts that come with ``cod``, sorted."""

@@ -13,11 +13,11 @@ from cod_cli.prices import Expected, Price
 SMALL = Expected(prompt=50, completion=50, completion_cap=100)
 
 
-def run(pace: Pace, n: int, seconds: float = 0.0, expected: Expected = SMALL) -> list[float]:
+def run(pace: Pace, n: int, seconds: float = 0.0, price: Price | None = None) -> list[float]:
     """When each of ``n`` requests of so many seconds started, counted from the first."""
 
     async def one(starts: list[float]) -> None:
-        async with pace.slot(expected):
+        async with pace.slot(SMALL, price):
             starts.append(time.monotonic())
             await asyncio.sleep(seconds)
 
@@ -34,18 +34,18 @@ def in_loop(steps: Coroutine[Any, Any, None]) -> None:
 
 
 def test_requests_per_minute_spread_the_starts() -> None:
-    starts = run(Pace(Limits(concurrency=10, rpm=1200), None), 6)
+    starts = run(Pace(Limits(concurrency=10, rpm=1200)), 6)
     assert starts[-1] >= 5 * 0.05 - 0.01
 
 
 def test_tokens_per_minute_spread_the_starts() -> None:
-    starts = run(Pace(Limits(concurrency=10, tpm=120_000), None), 6)
+    starts = run(Pace(Limits(concurrency=10, tpm=120_000)), 6)
     assert starts[-1] >= 5 * 0.05 - 0.01
 
 
 def test_an_estimate_that_was_too_low_delays_the_next_start() -> None:
     async def steps() -> None:
-        pace = Pace(Limits(tpm=120_000), None)
+        pace = Pace(Limits(tpm=120_000))
         async with pace.slot(SMALL):
             pace.paid(300, 200, SMALL)
         started = time.monotonic()
@@ -57,7 +57,7 @@ def test_an_estimate_that_was_too_low_delays_the_next_start() -> None:
 
 def test_the_width_is_halved_once_for_all_that_were_turned_away_together() -> None:
     async def steps() -> None:
-        pace = Pace(Limits(concurrency=8), None, backoff=0.05)
+        pace = Pace(Limits(concurrency=8), backoff=0.05)
         for _ in range(8):
             pace.busy(None)
         assert pace.width == 4
@@ -70,7 +70,7 @@ def test_the_width_is_halved_once_for_all_that_were_turned_away_together() -> No
 
 def test_the_width_never_falls_below_one_and_grows_back_with_answers() -> None:
     async def steps() -> None:
-        pace = Pace(Limits(concurrency=4), None, backoff=0)
+        pace = Pace(Limits(concurrency=4), backoff=0)
         for _ in range(6):
             pace.busy(None)
         assert pace.width == 1
@@ -83,7 +83,7 @@ def test_the_width_never_falls_below_one_and_grows_back_with_answers() -> None:
 
 def test_each_refusal_in_a_row_doubles_the_pause() -> None:
     async def steps() -> None:
-        pace = Pace(Limits(), None, backoff=0.08)
+        pace = Pace(Limits(), backoff=0.08)
         waits = []
         for _ in range(3):
             pace.busy(None)
@@ -97,14 +97,14 @@ def test_each_refusal_in_a_row_doubles_the_pause() -> None:
 
 
 def test_what_requests_under_way_may_cost_is_kept_free() -> None:
-    pace = Pace(Limits(concurrency=8, max_cost=1.0), Price(0, 4000))  # each may cost 0.4
-    starts = run(pace, 4, seconds=0.05)
+    pace = Pace(Limits(concurrency=8, max_cost=1.0))
+    starts = run(pace, 4, seconds=0.05, price=Price(0, 4000))  # each may cost 0.4
     assert [round(start / 0.05) for start in starts] == [0, 0, 1, 1]
 
 
 def test_what_stops_one_request_stops_those_that_wait() -> None:
     async def steps() -> None:
-        pace = Pace(Limits(concurrency=1), None)
+        pace = Pace(Limits(concurrency=1))
 
         async def failing() -> None:
             async with pace.slot(SMALL):
@@ -123,4 +123,4 @@ def test_what_stops_one_request_stops_those_that_wait() -> None:
 )
 def test_a_cap_names_its_option(limits: Limits, said: str) -> None:
     with pytest.raises(StopError, match=said):
-        run(Pace(limits, Price(1, 1)), 1)
+        run(Pace(limits), 1, price=Price(1, 1))

@@ -11,7 +11,7 @@ from cod_cli.generators import Need, Proposal, Rejected
 from cod_cli.journal import open_reply_journal
 from cod_cli.llm import Client
 from cod_cli.pacing import Limits, Spent
-from cod_cli.prices import Estimate, Price, estimate, find_price
+from cod_cli.prices import Estimate, Price, estimate, price_within
 from cod_cli.replies import Reading, read_reply
 from cod_cli.settings import LLMOptions
 from cod_cli.tasks import prompt_family
@@ -102,10 +102,11 @@ def open_generator(
     settings: LLMOptions,
     labels: Sequence[str],
     note: Callable[[str], object] | None = None,
+    beside: Client | None = None,
 ) -> OpenAIGenerator:
     """The generator that a command's options ask for; replies are journalled in ``replies``.
 
-    Without ``--prompt`` the shipped one is taken that fits the labels.
+    Without ``--prompt`` the shipped one is taken that fits the labels. It keeps the limits together with ``beside``.
 
     Raises:
         UsageError: no model, an unknown prompt, a base URL that is none, a cap on cost without a price.
@@ -114,24 +115,17 @@ def open_generator(
     if settings.model is None:
         raise UsageError("no LLM is named", "add --model NAME, or choose another --generator")
     prompt = find_prompt(settings.prompt or prompt_family(labels))
-    price = find_price(settings.model, settings.price)
-    if settings.max_cost is not None and price is None:
-        raise UsageError("--max-cost needs a price", "add --price PROMPT COMPLETION, in money per million tokens")
-    limits = Limits(
-        concurrency=settings.concurrency,
-        timeout=settings.timeout,
-        max_calls=settings.max_calls,
-        max_cost=settings.max_cost,
-        rpm=settings.rpm,
-        tpm=settings.tpm,
-    )
+    if prompt.asks_for_class:
+        raise UsageError(f"the prompt {prompt.name} never names the class to edit to", "put $target into it")
+    price = price_within(settings.model, settings.price, settings.max_cost)
     client = Client(
         settings.model,
         base_url=settings.base_url,
-        limits=limits,
+        limits=Limits.of(settings),
         price=price,
         journal=open_reply_journal(replies),
         cache=Cache[str](default_path("replies")) if settings.cache else None,
         note=note,
+        beside=beside,
     )
     return OpenAIGenerator(client, prompt, labels, settings, price)

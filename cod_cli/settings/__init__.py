@@ -6,6 +6,7 @@ One module per stage's options; nothing heavy is imported here, so that ``cod --
 from cod_cli.settings.base import GENERAL, Settings, flag_of, option, options_of, parse_seeds
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.data import DataOptions, SampleSettings
+from cod_cli.settings.endpoint import EndpointOptions
 from cod_cli.settings.llm import LLMOptions
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sweep import SweepSettings
@@ -19,6 +20,7 @@ __all__ = [
     "DataOptions",
     "DemoSettings",
     "DistillSettings",
+    "EndpointOptions",
     "EvalSettings",
     "LLMOptions",
     "LabelSettings",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.settings.base import CHECKS, COST, DATA, LLM, option
+from cod_cli.settings.base import CHECKS, DATA, LLM, option
+from cod_cli.settings.endpoint import DRY_RUN
 from cod_cli.settings.llm import LLMOptions
 
 Generator = Literal["openai", "editor", "file"]
@@ -15,7 +16,7 @@ Generator = Literal["openai", "editor", "file"]
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`."""
 
-    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"dry_run", "for_mix"}
+    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"for_mix"}
 
     generator: Annotated[
         Generator,
@@ -30,9 +31,7 @@ class CounterfactSettings(LLMOptions):
         float,
         option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
     ] = 0.5
-    dry_run: Annotated[bool, option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST)] = (
-        False
-    )
+    dry_run: Annotated[bool, DRY_RUN] = False
     held_out: Annotated[
         int | None,
         option(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from cod_cli.errors import UsageError
-from cod_cli.settings.base import CHECKS, COST, GENERAL, LLM, option
+from cod_cli.settings.base import CHECKS, GENERAL, LLM, TEACHER, option
+from cod_cli.settings.endpoint import check_price
 from cod_cli.settings.teacher import TeacherOptions
 
 
@@ -12,22 +12,11 @@ from cod_cli.settings.teacher import TeacherOptions
 class LLMOptions(TeacherOptions):
     """How an LLM is asked, what it may cost, and the teacher that checks what it writes."""
 
-    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {
-        "price",
-        "concurrency",
-        "timeout",
-        "max_calls",
-        "max_cost",
-        "rpm",
-        "tpm",
-        "accept_partial",
-    }
+    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {"teacher_price", "accept_partial"}
+    # The endpoint is the generator's too.
+    OF_LLMS: ClassVar[frozenset[str]] = TeacherOptions.OF_LLMS - {"base_url"} | {"teacher_url"}
 
     model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
-    base_url: Annotated[
-        str | None,
-        option(help="An OpenAI-compatible endpoint; else OPENAI_BASE_URL.", panel=LLM),
-    ] = None
     prompt: Annotated[str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)] = None
     max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
@@ -35,18 +24,13 @@ class LLMOptions(TeacherOptions):
     candidates: Annotated[
         int, option(help="Replies to each request; more than one needs a --temperature above 0.", panel=LLM, min=1)
     ] = 1
-    concurrency: Annotated[int, option(help="Requests under way at once.", panel=COST, min=1)] = 8
-    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=COST, min=0.1)] = 60.0
-    price: Annotated[
+    teacher_url: Annotated[
+        str | None, option(help="Endpoint of an openai: teacher, where it is not --base-url.", panel=TEACHER)
+    ] = None
+    teacher_price: Annotated[
         tuple[float, float] | None,
-        option(help="Money per million tokens, of prompts and of replies; else prices.yaml.", panel=COST),
+        option(help="As --price, for an openai: teacher that is another LLM than --model.", panel=TEACHER),
     ] = None
-    max_cost: Annotated[
-        float | None, option(help="Stop before more than so much money is spent in this go.", panel=COST, min=0)
-    ] = None
-    max_calls: Annotated[int | None, option(help="Stop after so many requests in this go.", panel=COST, min=0)] = None
-    rpm: Annotated[float | None, option(help="Requests per minute, at most.", panel=COST, min=0.001)] = None
-    tpm: Annotated[float | None, option(help="Tokens per minute, at most.", panel=COST, min=1)] = None
     accept_partial: Annotated[
         bool, option("--accept-partial", help="Close the stage although rows are without an answer.", panel=CHECKS)
     ] = False
@@ -54,5 +38,14 @@ class LLMOptions(TeacherOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.price is not None and min(self.price) < 0:
-            raise UsageError(f"--price is {self.price[0]:g} {self.price[1]:g}: a price is not negative")
+        check_price("--teacher-price", self.teacher_price)
+
+    @property
+    def llm_url(self) -> str | None:
+        """Where an LLM that is the teacher is asked: its own address, else the generator's."""
+        return self.teacher_url or self.base_url
+
+    @property
+    def llm_price(self) -> tuple[float, float] | None:
+        """What it costs: its own price, else the generator's where it is the same LLM."""
+        return self.teacher_price or (self.price if self.llm == self.model else None)
