@@ -54,8 +54,8 @@ class Prompt:
 
     @property
     def asks_for_class(self) -> bool:
-        """Whether it asks which class a text has, not for an edit: no target is named."""
-        return "target" not in self.placeholders
+        """Whether it asks which class a text has, so that it names none itself."""
+        return not self.placeholders & {"label", "target"}
 
     @property
     def placeholders(self) -> set[str]:

@@ -116,7 +116,7 @@ def open_generator(
         raise UsageError("no LLM is named", "add --model NAME, or choose another --generator")
     prompt = find_prompt(settings.prompt or prompt_family(labels))
     if prompt.asks_for_class:
-        raise UsageError(f"the prompt {prompt.name} never names the class to edit to", "put $target into it")
+        raise UsageError(f"the prompt {prompt.name} asks for a class, not for an edit", "put $target into it")
     price = price_within(settings.model, settings.price, settings.max_cost)
     client = Client(
         settings.model,
