@@ -8,6 +8,8 @@ from cod_cli.records import Score
 
 METRICS = ("accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "boundary_agreement")
 TEACHER = "teacher"
+# Nearest neighbours over the shots: a row in the table of scores that is no student.
+NEIGHBOURS = "neighbours"
 
 
 @dataclass(frozen=True)

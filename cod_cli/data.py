@@ -3,11 +3,10 @@
 White space around a text is not part of it. One file is one split, called ``all``.
 """
 
-import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,8 @@ from cod_cli.columns import (
     read_text,
 )
 from cod_cli.errors import CodError
-from cod_cli.tabular import FORMATS, NumberedRow, Rows, open_table
+from cod_cli.hub import hub_rows, no_waiting
+from cod_cli.tabular import FORMATS, Rows, open_table
 from cod_cli.tasks import TASKS, Task, task_named
 
 ONE_FILE = "all"
@@ -164,7 +164,7 @@ def _looks_like_a_path(data: str) -> bool:
 
 
 def _on_hub(data: str, splits: Mapping[str, Any], task: Task | None = None) -> _Source:
-    openers = {name: partial(_hub_rows, split, f"{data}, split {name}") for name, split in splits.items()}
+    openers = {name: partial(hub_rows, split, f"{data}, split {name}") for name, split in splits.items()}
     return _Source(data, openers, task=task)
 
 
@@ -193,7 +193,7 @@ def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
-        with _no_waiting_for_the_hub(datasets.config):
+        with no_waiting(datasets.config):
             splits: Mapping[str, Any] = datasets.load_dataset(hub_id, config, revision=revision)
     except ConnectionError:
         raise CodError(
@@ -206,33 +206,6 @@ def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[
             "name it org/name or org/name:config, or download it and give --data the file",
         ) from None
     return splits
-
-
-@contextlib.contextmanager
-def _no_waiting_for_the_hub(config: Any) -> Iterator[None]:
-    """Use the cache alone where the Hub does not answer: the library's five retries take 25 s. Count no downloads."""
-    from huggingface_hub import constants, get_session
-
-    before = config.HF_HUB_OFFLINE, config.HF_UPDATE_DOWNLOAD_COUNTS
-    config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:  # the HTTP library, and so its errors, differ between versions
-        config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE, config.HF_UPDATE_DOWNLOAD_COUNTS = before
-
-
-def _hub_rows(split: Any, where: str) -> Rows:
-    def read(columns: Sequence[str]) -> Iterator[NumberedRow]:
-        batches = split.select_columns(list(columns)).iter(batch_size=1000)
-        values = (row for batch in batches for row in zip(*(batch[name] for name in columns), strict=True))
-        yield from enumerate((dict(zip(columns, row, strict=True)) for row in values), start=1)
-
-    names = {name: feature.names for name, feature in split.features.items() if hasattr(feature, "names")}
-    return Rows(where, tuple(split.column_names), read, "row", names)
 
 
 def _choose(data: str, source: _Source, split: str | None, defaults: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from cod_cli.checkpoints import find_model
 from cod_cli.errors import CodError
-from cod_cli.models import loading, pick_device
+from cod_cli.loading import loading
+from cod_cli.models import pick_device
 
 FLOAT32 = 4
 # Beside the weights, for each one that is trained: its gradient, Adam's two moments, a copy to fall back on.

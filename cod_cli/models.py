@@ -1,44 +1,46 @@
 """Loading, running and saving classifiers: folders and Hub ids, tokenizers, devices, dtypes, layers."""
 
-import contextlib
 import copy
 import inspect
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from cod_cli.checkpoints import find_model
 from cod_cli.errors import CodError, UsageError
+from cod_cli.loading import align_padding, load_tokenizer, loading, quiet
+from cod_cli.trunks import kept_layers, trunk_weights
 
 Progress = Callable[[int], object]
 Encoding = dict[str, list[int]]
 
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError)
-
 
 @dataclass(frozen=True)
-class Classifier:
-    """A sequence classifier in fp32 with its tokenizer; ``labels`` are in the order of its logits."""
+class Encoder:
+    """A model in fp32 with its tokenizer, on a device."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    labels: tuple[str, ...]
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Classifier(Encoder):
+    """A sequence classifier; ``labels`` are in the order of its logits."""
+
+    labels: tuple[str, ...]
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -76,9 +78,24 @@ def load_classifier(name: str, *, device: str = "auto") -> Classifier:
     labels = tuple(str(label) for _, label in sorted(dict(model.config.id2label or {}).items()))
     if len(labels) < 2 or model.config.problem_type in ("regression", "multi_label_classification"):
         raise CodError(f"{name} does not choose one of several classes", "use a single-label classifier")
-    tokenizer = _load_tokenizer(name, folder)
-    _align_padding(model, tokenizer)
+    tokenizer = load_tokenizer(name, folder)
+    align_padding(model, tokenizer)
     return _on(target, model, tokenizer, labels)
+
+
+def load_encoder(name: str, *, device: str = "auto") -> Encoder:
+    """A pretrained model without a head, in fp32 and eval mode.
+
+    Raises:
+        CodError: no such model, or no network.
+    """
+    target, folder = pick_device(device), find_model(name)
+    with quiet(), loading(name):
+        model: PreTrainedModel = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = load_tokenizer(name, folder)
+    align_padding(model, tokenizer)
+    torch.nn.Module.to(model, target).train(False)
+    return Encoder(model, tokenizer, target)
 
 
 def load_student(
@@ -113,7 +130,7 @@ class Trunk:
             torch.manual_seed(seed)
             model = self.architecture(copy.deepcopy(self.config))
         model.load_state_dict(self.weights, strict=False)
-        _align_padding(model, self.tokenizer)
+        align_padding(model, self.tokenizer)
         return _on(target, model, self.tokenizer, self.labels)
 
     def fresh(self, student: Classifier) -> set[str]:
@@ -127,44 +144,44 @@ def load_trunk(name: str, labels: Sequence[str], *, layers: int | None = None) -
     with torch.random.fork_rng(devices=[]):
         model, untrained = _load(name, folder, labels)
     config = copy.deepcopy(model.config)
-    keep = None if layers is None else _kept_layers(name, model, config, layers)
-    weights = _trunk_weights(model, untrained, keep)
-    return Trunk(type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
+    keep = None if layers is None else kept_layers(name, model, config, layers)
+    weights = trunk_weights(model, untrained, keep)
+    return Trunk(type(model), config, weights, load_tokenizer(name, folder), tuple(labels))
 
 
-def encode(classifier: Classifier, texts: Sequence[str], max_length: int = 256) -> list[Encoding]:
+def encode(encoder: Encoder, texts: Sequence[str], max_length: int = 256) -> list[Encoding]:
     """Token ids and masks as the model takes them, cut to ``max_length`` tokens (or to what it can take), unpadded."""
     if not texts:
         return []
-    batch = classifier.tokenizer(list(texts), truncation=True, max_length=longest(classifier, max_length))
-    accepted = inspect.signature(classifier.model.forward).parameters
+    batch = encoder.tokenizer(list(texts), truncation=True, max_length=longest(encoder, max_length))
+    accepted = inspect.signature(encoder.model.forward).parameters
     names = [name for name in batch if name in accepted]
     encodings = [{name: list(batch[name][index]) for name in names} for index in range(len(texts))]
     for encoding in encodings:
         # A decoder's tokenizer makes nothing of an empty text; a model needs one token at least.
         if not encoding["input_ids"]:
-            encoding.update(input_ids=[cast(int, classifier.tokenizer.pad_token_id)], attention_mask=[1])
+            encoding.update(input_ids=[cast(int, encoder.tokenizer.pad_token_id)], attention_mask=[1])
     return encodings
 
 
-def longest(classifier: Classifier, max_length: int) -> int:
+def longest(encoder: Encoder, max_length: int) -> int:
     """``max_length``, or the most tokens that tokenizer and position embeddings can take if that is less."""
-    limits = [max_length, int(classifier.tokenizer.model_max_length)]
-    for name, module in classifier.model.named_modules():
+    limits = [max_length, int(encoder.tokenizer.model_max_length)]
+    for name, module in encoder.model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             limits.append(module.num_embeddings - offset)
     return min(limits)
 
 
-def pad(classifier: Classifier, encodings: Sequence[Encoding]) -> dict[str, torch.Tensor]:
-    """A batch on the classifier's device, padded on the right: each tensor [n, longest] of int64."""
+def pad(encoder: Encoder, encodings: Sequence[Encoding]) -> dict[str, torch.Tensor]:
+    """A batch on the encoder's device, padded on the right: each tensor [n, longest] of int64."""
     width = max(len(encoding["input_ids"]) for encoding in encodings)
-    filler = {"input_ids": cast(int, classifier.tokenizer.pad_token_id)}
+    filler = {"input_ids": cast(int, encoder.tokenizer.pad_token_id)}
     batch = {}
     for name in encodings[0]:
         rows = [row[name] + [filler.get(name, 0)] * (width - len(row[name])) for row in encodings]
-        batch[name] = on_device(torch.tensor(rows, dtype=torch.long), classifier.device)
+        batch[name] = on_device(torch.tensor(rows, dtype=torch.long), encoder.device)
     return batch
 
 
@@ -204,29 +221,14 @@ def save_classifier(classifier: Classifier, folder: Path | str) -> None:
         # What the last call asked for would be saved with it.
         cast(Any, tokenizer).backend_tokenizer.no_truncation()
         cast(Any, tokenizer).backend_tokenizer.no_padding()
-    with _quiet():
+    with quiet():
         classifier.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' bars and load reports off stderr."""
-    untyped: Any = logging
-    level, bars = untyped.get_verbosity(), untyped.is_progress_bar_enabled()
-    untyped.set_verbosity_error()
-    untyped.disable_progress_bar()
-    try:
-        yield
-    finally:
-        untyped.set_verbosity(level)
-        if bars:
-            untyped.enable_progress_bar()
-
-
 def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
     """The model in fp32, with room for ``labels`` if given, and the names of weights that the folder lacks."""
-    with _quiet(), loading(name):
+    with quiet(), loading(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if labels is not None:
             config.id2label = dict(enumerate(labels))
@@ -243,91 +245,9 @@ def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple
     return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
 
 
-def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    with _quiet(), loading(name):
-        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
-    # Without its files the class makes an empty tokenizer and says nothing.
-    files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
-    if not any((folder / file).is_file() for file in files):
-        raise CodError(f"{name} holds no tokenizer", f"save it beside the model: one of {', '.join(sorted(files))}")
-    return tokenizer
-
-
-@contextlib.contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Turn what transformers raises about a model or its configuration into a `CodError`."""
-    try:
-        yield
-    except _LOAD_ERRORS as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise CodError(
-            f"{name} cannot be loaded as a text classifier: {reason}",
-            "give a model of a family that transformers knows, with safetensors weights; its own code is never run",
-        ) from None
-
-
 def _on(
     device: torch.device, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...]
 ) -> Classifier:
     # Through the base class: transformers' own overrides are not typed.
     torch.nn.Module.to(model, device).train(False)
-    return Classifier(model, tokenizer, labels, device)
-
-
-def _align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give model and tokenizer one padding token: decoders often have none, and find their last token by it."""
-    config = model.config.get_text_config()
-    if tokenizer.pad_token is None:
-        known = config.pad_token_id is not None and 0 <= config.pad_token_id < len(tokenizer)
-        own = tokenizer.convert_ids_to_tokens(config.pad_token_id) if known else None
-        tokenizer.pad_token = own or tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token_id is None:
-        raise CodError("the tokenizer has neither a padding token nor one that could serve", "add a pad_token to it")
-    config.pad_token_id = tokenizer.pad_token_id
-    tokenizer.padding_side = "right"
-    if hasattr(config, "use_cache"):
-        config.use_cache = False
-
-
-def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
-    """Where the layers are and which stay; ``config`` is changed to match."""
-    total = getattr(config, "num_hidden_layers", 0)
-    if not 1 <= layers <= total:
-        raise UsageError(f"--student-layers is {layers}; {name} has {total}", f"choose 1 to {total}")
-    stacks = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == total
-    ]
-    if len(stacks) != 1:
-        raise CodError(f"the layers of {name} ({config.model_type}) cannot be told apart", "leave --student-layers out")
-    kept = [(index + 1) * total // layers - 1 for index in range(layers)]
-    config.num_hidden_layers = layers
-    for field, value in vars(config).items():
-        # layer_types, no_rope_layers and their like: one entry a layer.
-        if "layer" in field and isinstance(value, list) and len(value) == total:
-            setattr(config, field, [value[index] for index in kept])
-    return stacks[0], kept
-
-
-def _trunk_weights(
-    model: PreTrainedModel, untrained: set[str], keep: tuple[str, list[int]] | None
-) -> dict[str, torch.Tensor]:
-    """The pretrained weights that a student takes over, its layers renumbered.
-
-    Another task's head stays behind; a masked-LM head's transform, where the family builds its classifier on
-    it (ModernBERT), is pretrained and comes along.
-    """
-    masked_lm = any("ForMaskedLM" in name for name in model.config.architectures or ())
-    trunk = model.base_model_prefix + "."
-    stack, kept = keep or ("", [])
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        if name in untrained or not (masked_lm or name.startswith(trunk)):
-            continue
-        layer = re.fullmatch(rf"{re.escape(stack)}\.(\d+)\.(.+)", name) if keep else None
-        if layer is None:
-            weights[name] = tensor
-        elif int(layer[1]) in kept:
-            weights[f"{stack}.{kept.index(int(layer[1]))}.{layer[2]}"] = tensor
-    return weights
+    return Classifier(model, tokenizer, device, labels)

@@ -15,6 +15,10 @@ class EvalSettings(DataOptions):
     LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {"cache"}
 
     data: Annotated[str | None, option("--data", help="Score on other data than the shots' source.", panel=DATA)] = None
+    neighbours: Annotated[
+        str | None,
+        option(help="Score nearest neighbours over the shots in this sentence encoder's space, too.", metavar="MODEL"),
+    ] = None
     cache: Annotated[
         bool, option("--cache/--no-cache", help="Keep the teacher's answers for other runs.", panel=GENERAL)
     ] = True

@@ -16,6 +16,8 @@ from transformers import pipeline
 from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
 from cod_cli.jsonl import file_sha, read_records
+from cod_cli.models import load_encoder
+from cod_cli.neighbours import sentence_vectors
 from cod_cli.pool import draw_pool
 from cod_cli.records import Counterfactual, Score, Shot, SoftLabel, Student, text_sha
 from cod_cli.report import Ui
@@ -24,7 +26,7 @@ from cod_cli.stages.counterfact import CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
-from tests.tiny import sentences, tiny_classifier
+from tests.tiny import sentences, tiny_base, tiny_classifier
 
 LABELS = ["negative", "positive"]
 # Each text once, so that train and validation share none.
@@ -622,3 +624,37 @@ def test_a_split_without_labels_cannot_be_edited_away_from(run: Run, teacher: Pa
     write_rows(tmp_path / "films" / "test.jsonl", [(text, None) for text, _ in ROWS[80:90]])
     with pytest.raises(CodError, match="no labels"):
         hold_out(run, teacher, split="test")
+
+
+# Nearest neighbours
+
+
+def test_neighbours_have_a_row_of_their_own(run: Run, tmp_path: Path) -> None:
+    add_student(run, "kd-shots")
+    encoder = tiny_base(tmp_path / "encoder")
+    result = run_eval(run, neighbours=str(encoder))
+    score = by_name(result)["neighbours"]
+    loaded = load_encoder(str(encoder), device="cpu")
+    shots, texts = run.shots.read(), [text for text, _ in VALIDATION]
+    cosines = sentence_vectors(loaded, texts) @ sentence_vectors(loaded, [shot.text for shot in shots]).T
+    # Of four shots all vote.
+    votes = [[sum(row[i] for i, shot in enumerate(shots) if shot.label == name) for name in LABELS] for row in cosines]
+    right = [LABELS[int(np.argmax(vote))] == name for vote, (_, name) in zip(votes, VALIDATION, strict=True)]
+    assert score.accuracy == pytest.approx(np.mean(right), abs=1e-6)
+    assert (score.k, score.rows, score.shots, score.steps, score.method, score.seed) == (4, 4, 4, None, None, None)
+    assert score.kl is not None
+    assert result.new == ("teacher", "neighbours", "kd-shots")
+
+
+def test_neighbours_need_no_student_and_are_not_scored_twice(run: Run, tmp_path: Path) -> None:
+    encoder = str(tiny_base(tmp_path / "encoder"))
+    assert run_eval(run, neighbours=encoder).new == ("teacher", "neighbours")
+    assert run_eval(run, neighbours=encoder).new == ()
+    other = str(tiny_base(tmp_path / "other", seed=3))
+    assert run_eval(run, neighbours=other).new == ("neighbours",)
+
+
+def test_without_being_asked_for_neighbours_are_not_shown(run: Run, tmp_path: Path) -> None:
+    add_student(run, "kd-shots")
+    run_eval(run, neighbours=str(tiny_base(tmp_path / "encoder")))
+    assert set(by_name(run_eval(run))) == {"teacher", "kd-shots"}
