@@ -25,6 +25,7 @@ class Request:
             it is not part of the journal's key.
         n: replies wanted.
         top_logprobs: alternatives wanted for each token; None for no log-probabilities.
+        prompt: the wording that asks (``name@hash``), for the journal; None where that has no name.
     """
 
     shot_id: str
@@ -37,6 +38,7 @@ class Request:
     max_tokens: int = 512
     seed: int | None = None
     top_logprobs: int | None = None
+    prompt: str | None = None
 
     def sent_messages(self) -> list[Message]:
         """The chat with the feedback behind its last message."""

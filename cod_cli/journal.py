@@ -163,6 +163,7 @@ def _reply_rows(key: str, request: Request, outcome: Outcome) -> list[Reply]:
             model=outcome.model,
             usage=dict(outcome.usage) if outcome.usage and index == 0 else None,
             latency_s=round(outcome.latency_s, 3),
+            prompt=request.prompt,
         )
         for index, choice in enumerate(outcome.choices)
     ]

@@ -1,71 +1,14 @@
 """The state of `cod counterfact`: what each (shot, target) has got so far, kept on disk."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from cod_cli.artifacts import Run
-from cod_cli.edits import edit_ratio, n_edits
+from cod_cli.cases import Case, Tries
+from cod_cli.edits import n_edits
 from cod_cli.generators import Generator, Proposal
 from cod_cli.jsonl import write_records
-from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
-from cod_cli.verify import Verdict
-
-
-@dataclass
-class Case:
-    """One counterfactual that is wanted: its attempts so far and, once there is one, the result.
-
-    ``turn`` says which generator writes next and ``tries`` how often it was asked; ``closed`` cases are
-    settled, ``unanswered`` ones got no answer in this run and are left for the next.
-    """
-
-    shot: Shot
-    target: str
-    attempts: list[Attempt] = field(default_factory=list)
-    counterfactual: Counterfactual | None = None
-    turn: int = 0
-    tries: int = 0
-    closed: bool = False
-    unanswered: bool = False
-    feedback: str | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether asking (again) in this run makes sense."""
-        return not self.closed and not self.unanswered
-
-    @property
-    def hopeful(self) -> bool:
-        """Whether there is a CFE or there may still be one."""
-        return not self.closed or self.counterfactual is not None
-
-    def add(self, status: AttemptStatus, reason: str | None = None, text: str | None = None) -> None:
-        """Record what became of one candidate, or that there was none."""
-        n = len(self.attempts) + 1
-        self.attempts.append(
-            Attempt(shot_id=self.shot.id, target=self.target, n=n, text=text, status=status, reason=reason)
-        )
-
-    def accept(self, verdict: Verdict, generator: Generator) -> None:
-        """Make the counterfactual of an accepted verdict and close the case."""
-        self.closed = True
-        self.counterfactual = Counterfactual(
-            id=f"{self.shot.id}~{self.target}",
-            shot_id=self.shot.id,
-            text=verdict.text,
-            label=self.target,
-            source_label=self.shot.label,
-            kind="cfe",
-            generator=generator.name,
-            prompt=generator.prompt,
-            flipped=verdict.flipped,
-            p_before=verdict.p_before,
-            p_after=verdict.p_after,
-            edit_ratio=round(edit_ratio(self.shot.text, verdict.text), 4),
-            n_edits=n_edits(self.shot.text, verdict.text),
-            minimal=verdict.minimal,
-            attempts=len(self.attempts),
-        )
+from cod_cli.records import Attempt, Counterfactual, Manifest, Shot
+from cod_cli.verify import TAKEN, Verdict
 
 
 class Ledger:
@@ -87,13 +30,17 @@ class Ledger:
     ) -> None:
         self.run = run
         self.generators = list(generators)
-        self.groups = [[Case(shot, target) for target in targets] for shot, targets in wanted]
+        several = sum(len(generator.prompts) for generator in generators) > 1
+        self.groups = [[Case(shot, target, several) for target in targets] for shot, targets in wanted]
         self.cases = {(case.shot.id, case.target): case for group in self.groups for case in group}
         self._texts = {shot.text for shot, _ in wanted}
         for case in self.cases.values():
             if chosen.get(case.shot.id) == case.target:
                 case.closed = True
-                case.add("teacher-wrong", f"the teacher reads the shot itself as {case.target}")
+                reason = f"the teacher reads the shot itself as {case.target}"
+                case.earlier.append(case.attempt("teacher-wrong", reason))
+            else:
+                case.begin(0, self.generators[0])
 
     def resume(self, manifest: Manifest | None) -> None:
         """Take over what an earlier run has settled.
@@ -109,8 +56,9 @@ class Ledger:
                 continue
             accepted = any(attempt.status == "accepted" for attempt in attempts)
             answered = all(attempt.status != "error" for attempt in attempts)
-            if accepted or (finished and answered):
-                case.attempts, case.closed, case.counterfactual = attempts, True, rows.get(key)
+            if answered and (accepted or finished):
+                case.earlier, case.tries = attempts, []
+                case.closed, case.counterfactual = True, rows.get(key)
                 self._texts |= {rows[key].text} if key in rows else set()
 
     def asked(self, budget: int | None) -> list[Case]:
@@ -130,43 +78,48 @@ class Ledger:
         turn = min((case.turn for case in cases), default=0)
         return [case for case in cases if case.turn == turn]
 
-    def settle(self, proposal: Proposal, verdicts: Sequence[Verdict]) -> Case:
-        """Record what came of one proposal: the smallest edit that passed is the CFE."""
+    def settle(self, proposal: Proposal, verdicts: Sequence[Verdict]) -> Tries:
+        """Record what came of one proposal; when all writers of this turn are done, the smallest edit is the CFE."""
         case = self.cases[proposal.need.shot.id, proposal.need.target]
-        if proposal.status:
-            case.add(proposal.status, proposal.reason)
-        for rejected in proposal.rejected:
-            case.add(rejected.status, rejected.reason)
-        if proposal.status == "error":
-            case.unanswered = True
-            return case
-        passed = [v for v in verdicts if v.status == "accepted" and v.text not in self._texts]
-        best = min(passed, key=lambda v: n_edits(case.shot.text, v.text), default=None)
-        for verdict in verdicts:
-            status, reason = verdict.status, verdict.reason
-            if status == "accepted" and verdict is not best:
-                status, reason = ("too-far", "another candidate of this reply flips with a smaller edit")
-            case.add(status, reason, verdict.candidate.text)
-        if best:
-            case.accept(best, self.generators[case.turn])
-            self._texts.add(best.text)
-        else:
-            self._next_try(case)
-        return case
+        tries = case.of(proposal.need.prompt)
+        tries.record(proposal, verdicts, self._texts)
+        if not case.waiting():
+            self._decide(case)
+        return tries
 
-    def _next_try(self, case: Case) -> None:
-        case.tries += 1
-        if case.tries >= self.generators[case.turn].max_attempts:
-            case.turn, case.tries, case.feedback = case.turn + 1, 0, None
-        case.closed = case.turn >= len(self.generators)
+    def _decide(self, case: Case) -> None:
+        case.unanswered = any(tries.unanswered for tries in case.tries)
+        if not case.unanswered and not self._accept_best(case):
+            following = case.turn + 1
+            case.closed = following >= len(self.generators)
+            if not case.closed:
+                case.begin(following, self.generators[following])
+
+    def _accept_best(self, case: Case) -> bool:
+        for tries in case.tries:
+            if tries.best and tries.best.text in self._texts:
+                tries.outdone("duplicate", TAKEN)
+                tries.best = None
+        found = [(n_edits(case.shot.text, tries.best.text), tries) for tries in case.tries if tries.best]
+        if found:
+            case.accept(min(found, key=lambda row: row[0])[1])
+            self._texts |= {case.counterfactual.text} if case.counterfactual else set()
+        return bool(found)
+
+    def accept_partial(self) -> None:
+        """Settle for the best of the writers that did answer."""
+        for case in self.cases.values():
+            if case.unanswered:
+                self._accept_best(case)
 
     def counterfactuals(self) -> list[Counterfactual]:
         """The accepted CFEs in shot order."""
         return [case.counterfactual for case in self.cases.values() if case.counterfactual]
 
     def attempts(self) -> list[Attempt]:
-        """All attempts in shot order."""
-        return [attempt for case in self.cases.values() for attempt in case.attempts]
+        """All attempts in shot order; where one was accepted while other writers are still trying, not yet."""
+        cases = (case for case in self.cases.values() if not (case.open and case.flipped))
+        return [attempt for case in cases for attempt in case.attempts]
 
     def texts(self) -> set[str]:
         """Every text that stands in the run: a new candidate must be none of them."""
@@ -176,7 +129,7 @@ class Ledger:
         """How the cases stand; the parts add up to ``cases``."""
         cases = list(self.cases.values())
         wrong = sum(_is_wrong(case) for case in cases)
-        accepted = sum(any(a.status == "accepted" for a in case.attempts) for case in cases)
+        accepted = sum(case.closed and case.flipped for case in cases)
         unanswered = sum(case.unanswered for case in cases)
         not_asked = sum(case.open for case in cases)
         return {

@@ -128,4 +128,6 @@ def _read_config(context: typer.Context, path: Path) -> dict[str, Any]:
     unknown = [key for key, name in names.items() if name is None]
     if unknown:
         raise UsageError(f"{path} has unknown options: {', '.join(unknown)}", f"known: {', '.join(sorted(known))}")
-    return {str(names[str(key)]): value for key, value in values.items()}
+    repeatable = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    named = {str(names[str(key)]): value for key, value in values.items()}
+    return {name: [value] if name in repeatable and isinstance(value, str) else value for name, value in named.items()}

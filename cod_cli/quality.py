@@ -6,12 +6,13 @@ Edits are measured on the texts as they stand, so a pair mended by hand counts a
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cod_cli import edits
+from cod_cli.prices import Price
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot
 
 Request = tuple[str | None, str]
@@ -26,21 +27,32 @@ _FULL_FORMS = {"ca": "can", "wo": "will", "sha": "shall"}
 
 @dataclass(frozen=True)
 class Work:
-    """What was asked of a generator, what it answered, and what was accepted; ``cost`` of all replies together."""
+    """What was asked of a generator, what it answered, and what was accepted; ``price`` of its replies' tokens."""
 
     shots: Sequence[Shot]
     cfes: Sequence[Counterfactual]
     attempts: Sequence[Attempt] = ()
     replies: Sequence[Reply] = ()
-    cost: float | None = None
+    price: Price | None = None
 
-    def of(self, requests: Collection[Request]) -> "Work":
-        """The part that belongs to some of the requests; what it cost is not known."""
-        return Work(
-            self.shots,
-            [row for row in self.cfes if _request(row) in requests],
-            [row for row in self.attempts if _request(row) in requests],
-            [row for row in self.replies if _request(row) in requests],
+    def to(self, target: str) -> "Work":
+        """The part that is about one target class."""
+        return replace(
+            self,
+            cfes=[row for row in self.cfes if row.label == target],
+            attempts=[row for row in self.attempts if row.target == target],
+            replies=[row for row in self.replies if row.target == target],
+        )
+
+    def by(self, writer: str) -> "Work":
+        """One writer's part: the texts of its own that flip count as its CFEs, also where a smaller edit won."""
+        attempts = [row for row in self.attempts if row.writer == writer]
+        accepted = {_request(row): row.text for row in attempts if row.status == "accepted"}
+        return replace(
+            self,
+            cfes=[_as_written(cfe, writer, accepted[_request(cfe)]) for cfe in self.cfes if _request(cfe) in accepted],
+            attempts=attempts,
+            replies=[row for row in self.replies if row.prompt == writer],
         )
 
     def requests(self) -> set[Request]:
@@ -54,7 +66,8 @@ class Quality:
 
     ``first_flip_rate`` and ``flip_rate`` are the requests whose first answer, or whose final one, flips the teacher,
     as a share of those answered; null as long as no teacher has been asked. ``unchanged`` is a share of all answers,
-    ``negation_only`` and ``distinct_edits`` of the accepted CFEs; tokens count prompt and completion of all answers.
+    ``negation_only`` and ``distinct_edits`` of the accepted CFEs, ``judge_agrees`` of the judged ones; tokens count
+    prompt and completion of all answers that were paid for.
     """
 
     requests: int
@@ -71,11 +84,15 @@ class Quality:
     attempts_per_accepted: float | None
     tokens_per_accepted: float | None
     cost_per_accepted: float | None
+    judge_agrees: float | None
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The quality of all requests, of those for each target class, and of those with each prompt (``name@hash``)."""
+    """The quality of all requests, of those to each target class, and by prompt.
+
+    ``by_prompt`` has a part for each prompt (``name@hash``), and for a fallback by its name.
+    """
 
     overall: Quality
     by_class: Mapping[str, Quality]
@@ -83,24 +100,16 @@ class QualityReport:
 
 
 def report(work: Work) -> QualityReport:
-    """Measure a run as a whole, by target class and by prompt.
-
-    Attempts do not name their prompt: those of a request without a CFE count for the prompt that all CFEs share.
-    """
-    prompts = {_request(cfe): cfe.prompt for cfe in work.cfes if cfe.prompt}
-    only = next(iter(prompts.values())) if len(set(prompts.values())) == 1 else None
-
-    def by(name: Callable[[Request], str | None]) -> dict[str, Quality]:
-        groups: dict[str, set[Request]] = {}
-        for request in work.requests():
-            if (found := name(request)) is not None:
-                groups.setdefault(found, set()).add(request)
-        return {found: measure(work.of(requests)) for found, requests in sorted(groups.items())}
-
+    """Measure a run as a whole, by target class and by prompt."""
+    targets = sorted({target for _, target in work.requests()})
+    writers = dict.fromkeys(row.writer for row in work.attempts if row.writer)
+    parts = {writer: measure(work.by(writer)) for writer in writers}
+    # Attempts name no writer where there is but one.
+    only = {cfe.prompt for cfe in work.cfes if cfe.prompt}
+    if not parts and len(only) == 1:
+        parts = {only.pop(): measure(work)}
     return QualityReport(
-        overall=measure(work),
-        by_class=by(lambda request: request[1]),
-        by_prompt=by(lambda request: prompts.get(request, only)),
+        overall=measure(work), by_class={target: measure(work.to(target)) for target in targets}, by_prompt=parts
     )
 
 
@@ -111,11 +120,14 @@ def measure(work: Work) -> Quality:
     wrong = {_request(row) for row in work.attempts if row.status == "teacher-wrong"}
     answered = set(map(_request, answers)) | set(map(_request, cfes))
     flipped = {_request(cfe) for cfe in cfes if cfe.flipped}
-    first = {_request(row) for row in answers if row.n == 1 and row.status == "accepted"}
+    earliest = {_request(row): row for row in sorted(answers, key=lambda row: -row.n)}
+    first = {request for request, row in earliest.items() if row.status == "accepted"}
     teacher_asked = all(cfe.flipped is not None for cfe in cfes)
     pairs = [(source, cfe.text) for cfe, source in with_sources(work.shots, cfes)]
     ratios = [edits.edit_ratio(*pair) for pair in pairs]
-    tokens = [tokens_of(reply) for reply in work.replies if reply.usage]
+    paid = [reply.usage for reply in work.replies if reply.usage]
+    tokens = [sum(usage.get(kind, 0) for usage in paid) for kind in ("prompt_tokens", "completion_tokens")]
+    judged = [cfe for cfe in cfes if cfe.judge is not None]
     return Quality(
         requests=len(requests),
         teacher_wrong=len(wrong),
@@ -129,15 +141,17 @@ def measure(work: Work) -> Quality:
         negation_only=_share(sum(is_negation_only(*pair) for pair in pairs), len(pairs)),
         distinct_edits=_share(len({edit_of(*pair) for pair in pairs}), len(pairs)),
         attempts_per_accepted=_share(len(answers), len(cfes)),
-        tokens_per_accepted=_share(sum(tokens), len(cfes)) if tokens else None,
-        cost_per_accepted=None if work.cost is None else _share(work.cost, len(cfes)),
+        tokens_per_accepted=_share(sum(tokens), len(cfes)) if paid else None,
+        cost_per_accepted=_share(work.price.of(*tokens), len(cfes)) if paid and work.price else None,
+        judge_agrees=_share(sum(cfe.judge == cfe.label for cfe in judged), len(judged)),
     )
 
 
-def tokens_of(reply: Reply) -> int:
-    """Prompt and completion tokens of a reply, 0 where the server did not say."""
-    usage = reply.usage or {}
-    return usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0)
+def _as_written(cfe: Counterfactual, writer: str, text: str | None) -> Counterfactual:
+    """The CFE that this writer's text would have become; nobody has judged it unless it did."""
+    if (cfe.prompt or cfe.generator) == writer or text is None:
+        return cfe
+    return cfe.replace(text=text, judge=None)
 
 
 def with_sources(shots: Sequence[Shot], cfes: Sequence[Counterfactual]) -> list[tuple[Counterfactual, str]]:

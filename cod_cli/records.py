@@ -1,7 +1,7 @@
 """Every record that stands on disk, one JSON object a line, with its fields in their printed order."""
 
 import hashlib
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
@@ -37,6 +37,17 @@ class Record(BaseModel):
         return self.model_copy(update=changes)
 
 
+class SparseRecord(Record):
+    """A record some of whose fields, ``WHERE_USED``, stand in a file only where they are not null."""
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = handler(self)
+        return {key: value for key, value in row.items() if value is not None or key not in self.WHERE_USED}
+
+
 class Shot(Record):
     """A labelled real example. ``id`` is ``<source>/<split>/<row>``, rows count from 1."""
 
@@ -45,12 +56,15 @@ class Shot(Record):
     label: str
 
 
-class Reply(Record):
+class Reply(SparseRecord):
     """One paid choice of an LLM, on disk before it is used.
 
     ``key`` hashes all that changes the answer; ``sample`` numbers the requests for one
     (shot, target) from 1; the choices of one request share a key and ``usage`` stands on the first.
+    ``prompt`` (``name@hash``) is what asked for it.
     """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"prompt"})
 
     key: str
     shot_id: str
@@ -61,10 +75,18 @@ class Reply(Record):
     model: str
     usage: dict[str, int] | None
     latency_s: float
+    prompt: str | None = None
 
 
-class Attempt(Record):
-    """What became of one candidate; ``n`` counts from 1 for each (shot, target)."""
+class Attempt(SparseRecord):
+    """What became of one candidate; ``n`` counts from 1 for each (shot, target).
+
+    ``writer`` says who wrote it, where a run has several: a prompt (``name@hash``), or a generator that has none
+    (``editor``). Then each writer's best text that flips is ``accepted``, and ``reason`` names the writer whose smaller
+    edit became the CFE. The ``text`` of an accepted attempt is what the revert pass has left of it.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"writer"})
 
     shot_id: str
     target: str
@@ -72,14 +94,18 @@ class Attempt(Record):
     text: str | None
     status: AttemptStatus
     reason: str | None
+    writer: str | None = None
 
 
-class Counterfactual(Record):
+class Counterfactual(SparseRecord):
     """A text written to be of class ``label``, derived from the shot ``shot_id``.
 
     ``p_before`` and ``p_after`` are the teacher's P(label) on the shot and on this text; null, like
-    ``flipped`` and ``minimal``, where no teacher was asked.
+    ``flipped`` and ``minimal``, where no teacher was asked. ``judge`` is the class that another model than teacher
+    and generator gives it.
     """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"parent_id", "judge"})
 
     id: str
     shot_id: str | None
@@ -99,11 +125,6 @@ class Counterfactual(Record):
     parent_id: str | None = None
     judge: str | None = None
 
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        row: dict[str, Any] = handler(self)
-        return {k: v for k, v in row.items() if v is not None or k not in ("parent_id", "judge")}
-
 
 class SoftLabel(Record):
     """The teacher's raw logits for one text, one per class in the manifest's label order."""
@@ -116,11 +137,13 @@ class SoftLabel(Record):
     covered_mass: float
 
 
-class Step(Record):
+class Step(SparseRecord):
     """One optimiser step of a training: the loss terms by name, weighted as they add up to ``total``.
 
     ``grad_norm`` is the Euclidean norm over all gradients before the step, ``lr`` the step's learning rate.
     """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"hard", "soft", "layer"})
 
     step: int
     epoch: int
@@ -130,11 +153,6 @@ class Step(Record):
     total: float
     grad_norm: float
     lr: float
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        row: dict[str, Any] = handler(self)
-        return {k: v for k, v in row.items() if v is not None}
 
 
 class Energy(Record):
@@ -307,12 +325,16 @@ class Calibration(Record):
     after: dict[str, float]
 
 
-class Manifest(Record):
+class Manifest(SparseRecord):
     """What made a file: written first with ``complete: false``, set to complete last, atomically.
 
     ``settings`` holds only what changes results; ``outputs`` the hash of the finished file, by which
     a later edit by hand is noticed. ``calibration`` is how soft labels are to be read; they themselves are raw.
+    ``price`` is what ``cost`` was computed with, money per million tokens of prompts and of replies; ``judge`` names
+    the judge that was asked, with its fingerprint.
     """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"price", "judge"})
 
     schema_: int = SCHEMA
     stage: str
@@ -329,6 +351,8 @@ class Manifest(Record):
     counts: dict[str, int] = {}
     usage: dict[str, int] = {}
     cost: float | None = None
+    price: tuple[float, float] | None = None
+    judge: str | None = None
 
     model_config = ConfigDict(
         frozen=True,

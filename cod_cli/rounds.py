@@ -4,12 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from time import perf_counter
 from typing import TypeVar
 
 from cod_cli.artifacts import Run
+from cod_cli.cases import Case
 from cod_cli.errors import PartialError
-from cod_cli.generators import Need, Proposal
-from cod_cli.ledger import Case, Ledger
+from cod_cli.generators import Generator, Proposal
+from cod_cli.generators.openai import OpenAIGenerator
+from cod_cli.judge import Judge
+from cod_cli.ledger import Ledger
 from cod_cli.prices import find_price
 from cod_cli.records import Manifest
 from cod_cli.report import Ui
@@ -35,14 +39,23 @@ def forget_empty_start(run: Run) -> None:
 
 
 def fill(
-    ledger: Ledger, verifier: Verifier, settings: LLMOptions, teacher: Teacher | None, budget: int | None, ui: Ui
+    ledger: Ledger,
+    verifier: Verifier,
+    settings: LLMOptions,
+    teacher: Teacher | None,
+    budget: int | None,
+    ui: Ui,
+    judge: Judge | None = None,
 ) -> None:
-    """Begin the ledger's file, ask until no case is open, and finish it; what ``teacher`` is asked is counted.
+    """Begin the ledger's file, ask until no case is open, show the CFEs to the judge, and finish it.
+
+    What ``teacher`` is asked is counted.
 
     Raises:
         PartialError: cases are still without an answer.
     """
     run = ledger.run
+    earlier = run.counterfactuals.manifest()
     manifest = run.counterfactuals.begin(
         settings.results(),
         labels=run.shots.require().labels,
@@ -50,9 +63,10 @@ def fill(
         teacher=teacher.fingerprint if teacher else None,
         inputs=[run.shots.path],
     )
+    judged_by = judge.name if judge else earlier.judge if earlier else None
     meter = _Meter(run, manifest, teacher)
     _work(ledger, verifier, budget, meter, ui)
-    _close(ledger, manifest, settings, meter.queries)
+    _close(ledger, manifest.replace(judge=judged_by), judge, settings, meter.queries)
 
 
 @dataclass(frozen=True)
@@ -85,26 +99,42 @@ def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter,
 def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Meter, ui: Ui) -> None:
     """One more try for each of these cases, all of which are one generator's turn."""
     generator = ledger.generators[cases[0].turn]
-    needs = [Need(case.shot, case.target, case.tries + 1, case.feedback) for case in cases]
+    needs = [tries.need() for case in cases for tries in case.waiting()]
+    started, done = perf_counter(), 0
     with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(needs)) as advance:
         for proposals in _chunks(generator.propose(needs), CHUNK):
             _settle(ledger, proposals, verifier)
-            advance(len(proposals), detail=f"{len(ledger.counterfactuals())} accepted")
+            done += len(proposals)
+            rate = done / (perf_counter() - started)
+            advance(len(proposals), detail=f"{_standing(ledger, generator)}, {rate:.2g} a second")
             ledger.save()
             meter.save()
+
+
+def _standing(ledger: Ledger, generator: Generator) -> str:
+    """What the progress line says: accepted, failed, spent."""
+    counts = ledger.counts()
+    line = f"{counts['accepted']} accepted, {counts['not_flipped']} failed"
+    if isinstance(generator, OpenAIGenerator):
+        spent = generator.spent
+        line += f", {spent.calls} requests, {spent.prompt_tokens + spent.completion_tokens:,} tokens"
+        line += f", cost {spent.cost:.4f}" if generator.price else ""
+    return line
 
 
 def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -> None:
     """Judge what came back, in one go, and write it into the ledger."""
     candidates = [
-        Candidate(proposal.need.shot, proposal.need.target, text) for proposal in proposals for text in proposal.texts
+        Candidate(proposal.need.shot, proposal.need.target, text, proposal.need.prompt)
+        for proposal in proposals
+        for text in proposal.texts
     ]
     verdicts = iter(verifier.judge(candidates, ledger.texts()))
     for proposal in proposals:
         mine = list(islice(verdicts, len(proposal.texts)))
-        case = ledger.settle(proposal, mine)
-        if case.open and case.tries:
-            case.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
+        tries = ledger.settle(proposal, mine)
+        if not tries.done and not tries.unanswered:
+            tries.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -113,15 +143,24 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _close(ledger: Ledger, manifest: Manifest, settings: LLMOptions, queries: int) -> None:
+def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LLMOptions, queries: int) -> None:
     """Finish the files; raise where cases are still without an answer."""
+    if settings.accept_partial:
+        ledger.accept_partial()
+        ledger.save()
     run, counts = ledger.run, {**ledger.counts(), QUERIES: queries}
     complete = not counts["unanswered"] or settings.accept_partial
     usage = _usage(run)
     price = find_price(settings.model, settings.price) if settings.model else None
     cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    rows = ledger.counterfactuals()
     run.counterfactuals.finish(
-        manifest, ledger.counterfactuals(), complete=complete, counts=counts, usage=usage, cost=cost
+        manifest.replace(price=(price.prompt, price.completion) if price else None),
+        judge.judge(rows) if judge else rows,
+        complete=complete,
+        counts=counts,
+        usage=usage,
+        cost=cost,
     )
     if not complete:
         reasons = Counter(attempt.reason for attempt in ledger.attempts() if attempt.status == "error")

@@ -178,8 +178,10 @@ def _pair_head(cfe: Counterfactual, ratio: float) -> Text:
     head.append(f"  edit ratio {ratio:.2f}")
     if cfe.flipped is False:
         head.append("  does not flip the teacher", "red")
-    if cfe.judge is not None:
-        head.append_text(printable(f"  judge: {cfe.judge}"))
+    if cfe.judge == cfe.label:
+        head.append("  the judge agrees", "green")
+    elif cfe.judge is not None:
+        head.append(printable(f"  the judge says {cfe.judge}").plain, "red")
     return head
 
 
@@ -249,6 +251,7 @@ _QUALITY: Mapping[str, Any] = {
     "answers unchanged %": lambda q: _number(q.unchanged, percent=True),
     "negation-only edits %": lambda q: _number(q.negation_only, percent=True),
     "distinct edits %": lambda q: _number(q.distinct_edits, percent=True),
+    "judge agrees %": lambda q: _number(q.judge_agrees, percent=True),
     "attempts per CFE": lambda q: _number(q.attempts_per_accepted, digits=2),
     "tokens per CFE": lambda q: _number(q.tokens_per_accepted, digits=1),
     "cost per CFE": lambda q: _number(q.cost_per_accepted, digits=6),

@@ -25,7 +25,8 @@ class TrainSet:
 
     ``labels`` are the classes in order, ``inputs`` the hashes of the files that were read, ``teacher`` the fingerprint
     of the model that labelled them. ``unflipped`` counts the CFEs left out because they do not flip the teacher,
-    ``orphans`` those whose shot is gone.
+    ``rejected`` those that a judge takes for another class than they were written for, ``orphans`` those whose shot
+    is gone.
     """
 
     groups: list[Group]
@@ -36,6 +37,7 @@ class TrainSet:
     teacher: str | None
     unflipped: int
     orphans: int
+    rejected: int = 0
 
     @property
     def rows(self) -> list[Example]:
@@ -48,15 +50,16 @@ class TrainSet:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainSet:
+def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False) -> TrainSet:
     """Read what a mix trains on.
 
-    CFEs count as flips by the teacher's raw logits in file 3, so also where somebody edited them by hand. What is
-    trained on are the logits as file 3's manifest calibrates them.
+    CFEs count as flips by the teacher's raw logits in file 3, so also where somebody edited them by hand. With
+    ``judged`` those are left out that a judge takes for another class. What is trained on are the logits as file 3's
+    manifest calibrates them.
 
     Raises:
         UsageError: an unknown mix.
-        CodError: a file is missing, incomplete or damaged, or a soft label does not fit its row.
+        CodError: a file is missing, incomplete or damaged, a soft label does not fit its row, or no judge was asked.
     """
     require_mix(mix)
     shots = run.shots.read()
@@ -71,7 +74,8 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainS
     rows: list[Row] = [*shots, *kept]
     examples = join(rows, labels, run.soft_labels.read(), soft.labels, command=run.soft_labels.command)
     unchecked = keep_unflipped or (rival and not rival.flips)
-    usable = kept if unchecked else [row for row in kept if _flips(row, examples)]
+    flipped = kept if unchecked else [row for row in kept if _flips(row, examples)]
+    usable = _agreed(run, flipped) if judged and not rival else flipped
     groups = select(mix, shots, usable)
     files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
     return TrainSet(
@@ -81,7 +85,8 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False) -> TrainS
         shots=sum(isinstance(row, Shot) for group in groups for row in group),
         inputs={path.name: file_sha(path) for path in files},
         teacher=soft.teacher,
-        unflipped=len(kept) - len(usable),
+        unflipped=len(kept) - len(flipped),
+        rejected=len(flipped) - len(usable),
         orphans=len(derived) - len(kept),
     )
 
@@ -126,6 +131,17 @@ def _calibrated(example: Example, labels: Sequence[str], calibration: Calibratio
 def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:
     before, after = examples[str(row.shot_id)], examples[row.id]
     return flips(_vector(before.logits), _vector(after.logits), after.label)
+
+
+def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
+    """Those that the judge takes for the class that they were written for."""
+    unjudged = sum(row.judge is None for row in rows)
+    if unjudged:
+        raise CodError(
+            f"no judge was asked about {unjudged} CFEs in {run.counterfactuals.path}",
+            f"ask one with the same options as before: `{run.counterfactuals.command} --judge MODEL`",
+        )
+    return [row for row in rows if row.judge == row.label]
 
 
 def _vector(logits: Sequence[float]) -> np.ndarray:

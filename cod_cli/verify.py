@@ -16,15 +16,17 @@ Logits = npt.NDArray[np.float32]
 
 # A short text needs room: up to this many changed words are never "too far".
 ALWAYS_NEAR = 3
+TAKEN = "the same text stands in the run already"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A text that somebody proposes as the counterfactual of ``shot`` for the class ``target``."""
+    """A text that ``prompt``, or somebody without one, proposes as the counterfactual of ``shot`` for ``target``."""
 
     shot: Shot
     target: str
     text: str
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def gate(candidate: Candidate, taken: set[str], max_edit_ratio: float) -> tuple[
     if [token.text for token in tokenize(text)] == [token.text for token in tokenize(source)]:
         return "unchanged", "the text came back as it was"
     if text in taken:
-        return "duplicate", "the same text stands in the run already"
+        return "duplicate", TAKEN
     if n_edits(source, text) > ALWAYS_NEAR and (ratio := edit_ratio(source, text)) > max_edit_ratio:
         return "too-far", f"edit ratio {ratio:.2f} is above {max_edit_ratio:g}"
     return None
@@ -85,13 +87,15 @@ class Verifier:
 
     def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
         """A verdict for each candidate, in order; the teacher sees all that pass the gates in one batch."""
-        seen: set[tuple[str, str]] = set()
+        # Two prompts may find the same edit; two shots must not.
+        seen: set[tuple[str | None, str, str]] = set()
         verdicts: list[Verdict | None] = []
         for candidate in candidates:
             rejected = gate(candidate, taken, self.max_edit_ratio)
-            if rejected is None and (candidate.target, candidate.text) in seen:
+            mine = (candidate.prompt, candidate.target, candidate.text)
+            if rejected is None and mine in seen:
                 rejected = "duplicate", "another candidate is the same text"
-            seen.add((candidate.target, candidate.text))
+            seen.add(mine)
             verdicts.append(Verdict(candidate, candidate.text, *rejected) if rejected else None)
         passed = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
         judged = iter(self._ask_teacher(passed))

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cod_cli.artifacts import Run
+from cod_cli.cases import Case
 from cod_cli.generators import Need, Proposal
-from cod_cli.ledger import Case, Ledger
+from cod_cli.ledger import Ledger
 from cod_cli.records import Manifest, Shot
 from cod_cli.verify import Candidate, Verdict
 
@@ -15,8 +16,8 @@ TARGETS = {"a": ["b"], "b": ["a"]}
 class Silent:
     """A generator that is only counted, never asked."""
 
-    def __init__(self, name: str = "llm", max_attempts: int = 1) -> None:
-        self.name, self.prompt, self.max_attempts = name, None, max_attempts
+    def __init__(self, name: str = "llm", max_attempts: int = 1, prompts: Sequence[str | None] = (None,)) -> None:
+        self.name, self.prompts, self.max_attempts = name, prompts, max_attempts
 
     def propose(self, needs: Sequence[Need], *, progress: object = None) -> Iterator[Proposal]:
         raise AssertionError
@@ -33,13 +34,15 @@ def ledger(tmp_path: Path, n: int = 4, *, attempts: int = 1, others: int = 1, **
     return Ledger(Run(tmp_path), wanted, options.get("chosen") or {}, generators)  # type: ignore[arg-type]
 
 
-def answer(book: Ledger, case: Case, *texts: str, status: str | None = None) -> Case:
-    proposal = Proposal(Need(case.shot, case.target, case.tries + 1), texts, status, status)  # type: ignore[arg-type]
+def answer(book: Ledger, case: Case, *texts: str, status: str | None = None, prompt: str | None = None) -> Case:
+    need = Need(case.shot, case.target, case.of(prompt).count + 1, prompt=prompt)
+    proposal = Proposal(need, texts, status, status)  # type: ignore[arg-type]
     verdicts = [
         Verdict(Candidate(case.shot, case.target, text), text, "no-flip" if text.startswith("bad") else "accepted")
         for text in texts
     ]
-    return book.settle(proposal, verdicts)
+    book.settle(proposal, verdicts)
+    return case
 
 
 def flip(book: Ledger, case: Case) -> None:
@@ -184,3 +187,76 @@ def test_a_counterfactual_that_somebody_deleted_is_not_written_again(tmp_path: P
     again.resume(finished())
     assert again.asked(None) == []
     assert again.counterfactuals() == []
+
+
+def two_prompts(tmp_path: Path, n: int = 1, attempts: int = 1) -> Ledger:
+    return ledger(tmp_path, n, generators=[Silent("llm", attempts, ("one@1", "two@2"))])
+
+
+def flip_with(book: Ledger, case: Case, prompt: str) -> None:
+    answer(book, case, f"{case.shot.text} flipped to {case.target}", prompt=prompt)
+
+
+def test_every_prompt_is_tried_and_the_smallest_edit_wins(tmp_path: Path) -> None:
+    book = two_prompts(tmp_path)
+    [case] = book.asked(None)
+    assert [tries.need().prompt for tries in case.waiting()] == ["one@1", "two@2"]
+    answer(book, case, "word count one", prompt="one@1")
+    assert case.open
+    answer(book, case, "text number one", prompt="two@2")
+    assert case.counterfactual is not None
+    assert (case.counterfactual.text, case.counterfactual.prompt) == ("text number one", "two@2")
+    assert [(row.n, row.writer, row.status) for row in case.attempts] == [
+        (1, "one@1", "accepted"),
+        (2, "two@2", "accepted"),
+    ]
+    assert case.attempts[0].reason == "two@2 flips with an edit that is no larger"
+
+
+def test_a_prompt_that_failed_tries_again_while_the_other_is_done(tmp_path: Path) -> None:
+    book = two_prompts(tmp_path, attempts=2)
+    [case] = book.asked(None)
+    flip_with(book, case, "one@1")
+    answer(book, case, "bad", prompt="two@2")
+    assert [tries.prompt for tries in book.asked(None)[0].waiting()] == ["two@2"]
+    answer(book, case, "bad again", prompt="two@2")
+    assert case.closed
+    assert case.counterfactual is not None
+
+
+def test_a_case_whose_second_prompt_got_no_answer_is_asked_again(tmp_path: Path) -> None:
+    book = two_prompts(tmp_path)
+    [case] = book.asked(None)
+    flip_with(book, case, "one@1")
+    answer(book, case, status="error", prompt="two@2")
+    book.save()
+    assert (book.counts()["unanswered"], book.counterfactuals()) == (1, [])
+    again = two_prompts(tmp_path)
+    again.resume(finished(complete=False))
+    assert len(again.asked(None)) == 1
+
+
+def test_a_partial_close_takes_the_best_of_the_prompts_that_did_answer(tmp_path: Path) -> None:
+    book = two_prompts(tmp_path)
+    [case] = book.asked(None)
+    flip_with(book, case, "one@1")
+    answer(book, case, status="error", prompt="two@2")
+    book.accept_partial()
+    assert [row.prompt for row in book.counterfactuals()] == ["one@1"]
+    assert (book.counts()["accepted"], book.counts()["unanswered"]) == (1, 0)
+
+
+def test_a_kill_between_two_prompts_leaves_nothing_half_decided(tmp_path: Path) -> None:
+    book = two_prompts(tmp_path)
+    [case] = book.asked(None)
+    flip_with(book, case, "one@1")
+    book.save()
+    again = two_prompts(tmp_path)
+    again.resume(finished(complete=False))
+    assert [tries.prompt for tries in again.asked(None)[0].waiting()] == ["one@1", "two@2"]
+
+
+def test_attempts_name_their_writer_only_where_there_are_several(tmp_path: Path) -> None:
+    book = ledger(tmp_path, 1)
+    flip(book, book.asked(None)[0])
+    assert "writer" not in book.attempts()[0].model_dump()

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from cod_cli import quality
+from cod_cli.prices import Price
 from cod_cli.quality import Work, edit_of, is_negation_only, measure
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot
 
@@ -32,8 +33,8 @@ def cfe(of: Shot, text: str = "a bad film", label: str = "negative", **changes: 
     return Counterfactual(**fields | changes)
 
 
-def attempt(of: Shot, status: str, n: int = 1, target: str = "negative") -> Attempt:
-    return Attempt(shot_id=of.id, target=target, n=n, text="x", status=status, reason=None)
+def attempt(of: Shot, status: str, n: int = 1, target: str = "negative", writer: str | None = None) -> Attempt:
+    return Attempt(shot_id=of.id, target=target, n=n, text="x", status=status, reason=None, writer=writer)
 
 
 def reply(of: Shot, prompt: int, completion: int, sample: int = 1, target: str = "negative") -> Reply:
@@ -67,7 +68,7 @@ WORK = Work(
         attempt(E, "error"),
     ],
     replies=[reply(A, 10, 5), reply(B, 10, 5), reply(B, 20, 5, sample=2), reply(C, 10, 5)],
-    cost=0.5,
+    price=Price(prompt=1e4, completion=1e4),
 )
 
 
@@ -86,7 +87,8 @@ def test_effort_is_given_per_accepted_cfe() -> None:
     found = measure(WORK)
     assert found.attempts_per_accepted == 6 / 2
     assert found.tokens_per_accepted == 70 / 2
-    assert found.cost_per_accepted == 0.25
+    # 70 tokens at 0.01 each, over 2 CFEs.
+    assert found.cost_per_accepted == pytest.approx(0.35)
 
 
 def test_unchanged_is_a_share_of_all_answers() -> None:
@@ -161,9 +163,49 @@ def test_requests_without_a_cfe_count_for_the_prompt_that_all_cfes_share() -> No
 
 
 def test_the_report_breaks_down_by_prompt() -> None:
-    found = quality.report(Work([A, B], [cfe(A), cfe(B, "a a a", prompt="topic@2")]))
-    assert {name: part.accepted for name, part in found.by_prompt.items()} == {"sentiment@1": 1, "topic@2": 1}
-    assert found.by_prompt["topic@2"].edit_ratio_mean == pytest.approx(2 / 3)
+    one, two = "sentiment@1", "topic@2"
+    lost = attempt(A, "accepted", 3).replace(text="a a a")
+    found = quality.report(
+        Work(
+            [A, B],
+            [cfe(A), cfe(B, prompt=two)],
+            # On A both flip, the second with a larger edit; on B the first fails.
+            [
+                attempt(A, "accepted", writer=one),
+                attempt(A, "unchanged", 2, writer=two),
+                lost.replace(writer=two),
+                attempt(B, "no-flip", writer=one),
+                attempt(B, "accepted", 2, writer=two).replace(text="a bad film"),
+            ],
+            [reply(A, 10, 5).replace(prompt=one), reply(A, 20, 5).replace(prompt=two)],
+            Price(prompt=1e6, completion=0),
+        )
+    )
+    first, second = found.by_prompt[one], found.by_prompt[two]
+    assert (first.requests, first.accepted, first.flip_rate, first.first_flip_rate) == (2, 1, 0.5, 0.5)
+    assert (second.requests, second.accepted, second.flip_rate, second.first_flip_rate) == (2, 2, 1.0, 0.5)
+    assert (first.edit_ratio_mean, second.edit_ratio_mean) == (pytest.approx(1 / 3), pytest.approx(1 / 2))
+    assert (first.cost_per_accepted, second.cost_per_accepted) == (10, 10)
+    assert (found.overall.accepted, found.overall.edit_ratio_mean) == (2, pytest.approx(1 / 3))
+
+
+def test_a_fallback_is_told_from_the_prompt_whose_work_it_finishes() -> None:
+    written = cfe(B, prompt=None, generator="editor")
+    tries = [
+        attempt(A, "accepted", writer="sentiment@1"),
+        attempt(B, "no-flip", writer="sentiment@1"),
+        attempt(B, "accepted", 2, writer="editor"),
+    ]
+    found = quality.report(Work([A, B], [cfe(A), written], tries)).by_prompt
+    assert {name: (part.requests, part.flip_rate) for name, part in found.items()} == {
+        "sentiment@1": (2, 0.5),
+        "editor": (1, 1.0),
+    }
+
+
+def test_agreement_of_the_judge_is_a_share_of_what_it_has_judged() -> None:
+    rows = [cfe(A, judge="negative"), cfe(B, judge="positive"), cfe(C)]
+    assert measure(Work([A, B, C], rows)).judge_agrees == 0.5
 
 
 def test_the_same_exchange_in_two_texts_is_one_distinct_edit() -> None:

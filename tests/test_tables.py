@@ -110,8 +110,13 @@ def test_a_pair_that_does_not_flip_the_teacher_says_so() -> None:
     assert "does not flip the teacher" in piped(tables.pairs([(cfe("a smart film", flipped=False), "a dull film")]))
 
 
-def test_a_judges_verdict_is_shown() -> None:
-    assert "judge: negative" in piped(tables.pairs([(cfe("a smart film", judge="negative"), "a dull film")]))
+def test_a_pair_says_whether_the_judge_agrees() -> None:
+    shown = {
+        name: piped(tables.pairs([(cfe("a smart film", judge=name), "a dull film")]))
+        for name in ("negative", "positive")
+    }
+    assert "the judge says negative" in shown["negative"]
+    assert "the judge agrees" in shown["positive"]
 
 
 def test_a_long_text_is_wrapped_on_a_terminal_and_whole_when_piped() -> None:
@@ -209,11 +214,16 @@ def test_quality_has_a_column_for_all_and_for_each_class() -> None:
 
 
 def test_quality_compares_several_prompts() -> None:
-    one, two = cfe("x", prompt="sentiment@1"), cfe("y", id="2", label="negative", prompt="generic@2")
-    shown = piped(tables.quality(report(Work([], [one, two]))))
+    row = cfe("x", prompt="sentiment@1")
+    of: dict[str, Any] = {"shot_id": row.shot_id, "target": "positive", "text": "x", "reason": None}
+    tries = [
+        Attempt(**of, n=1, status="accepted", writer="sentiment@1"),
+        Attempt(**of, n=2, status="no-flip", writer="generic@2"),
+    ]
+    shown = piped(tables.quality(report(Work([], [row], tries))))
     assert "sentiment@1" in shown
     assert "generic@2" in shown
-    assert "sentiment@1" not in piped(tables.quality(report(Work([], [one]))))
+    assert "sentiment@1" not in piped(tables.quality(report(Work([], [row]))))
 
 
 def test_the_demo_compares_both_arms_with_the_teacher() -> None:

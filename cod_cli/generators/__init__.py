@@ -20,12 +20,14 @@ class Need:
         target: the class that the edited text shall have.
         attempt: which try this is, from 1.
         feedback: what was wrong with the last try, in words for the writer; None on the first.
+        prompt: which of the generator's prompts shall ask (``name@hash``), None where it has none.
     """
 
     shot: Shot
     target: str
     attempt: int
     feedback: str | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ class Proposal:
 
 
 class Generator(Protocol):
-    """What writes counterfactuals: ``name`` (``openai:gpt-4o``, ``editor``, ``file``), ``prompt``
-    (``name@hash``, None without one), and the number of tries that make sense for one need.
+    """What writes counterfactuals: ``name`` (``openai:gpt-4o``, ``editor``, ``file``), ``prompts`` (each as
+    ``name@hash``, a single None where it needs none), and the number of tries that make sense with each of them.
     """
 
     name: str
-    prompt: str | None
+    prompts: Sequence[str | None]
     max_attempts: int
 
     def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:

@@ -28,7 +28,7 @@ Rewrite = Callable[[str, random.Random], str]
 class Augmenter:
     """Rewrites the shot of each need at random, differently on each try."""
 
-    prompt: str | None = None
+    prompts: Sequence[str | None] = (None,)
     max_attempts = 5
 
     def __init__(self, name: str, rewrite: Rewrite, seed: str) -> None:

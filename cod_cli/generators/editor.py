@@ -75,7 +75,7 @@ class Editor:
     """
 
     name = "editor"
-    prompt: str | None = None
+    prompts: Sequence[str | None] = (None,)
     max_attempts = 1
 
     def __init__(self, teacher: WhiteBoxTeacher, lexicon: Lexicon, choice: Choice = "smallest") -> None:

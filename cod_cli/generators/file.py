@@ -14,7 +14,7 @@ class WrittenPairs:
     """Texts by (shot, label); several for one pair are candidates, of which the smallest edit that passes wins."""
 
     name = "file"
-    prompt: str | None = None
+    prompts: Sequence[str | None] = (None,)
     max_attempts = 1
 
     def __init__(self, texts: dict[tuple[str, str], list[str]]) -> None:

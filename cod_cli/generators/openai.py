@@ -19,12 +19,12 @@ from cod_cli.templates import Prompt, find_prompt, messages
 
 
 class OpenAIGenerator:
-    """Asks for edits with one prompt; a context manager that closes its client.
+    """Asks for edits, with each of its prompts; a context manager that closes its client.
 
     Args:
         client: see `cod_cli.llm.Client`.
-        prompt: the wording.
-        labels: the run's classes in order, for the prompt.
+        wordings: the prompts.
+        labels: the run's classes in order, for the prompts.
         settings: temperature, candidates, max_tokens, seed and max_attempts are used.
         price: for estimates.
     """
@@ -32,16 +32,18 @@ class OpenAIGenerator:
     def __init__(
         self,
         client: Client,
-        prompt: Prompt,
+        wordings: Sequence[Prompt],
         labels: Sequence[str],
         settings: LLMOptions,
         price: Price | None = None,
     ) -> None:
         self.client = client
         self.name = f"openai:{client.model}"
-        self.prompt: str | None = str(prompt)
+        self._wordings = {str(prompt): prompt for prompt in wordings}
+        self.prompts: Sequence[str | None] = tuple(self._wordings)
         self.max_attempts = settings.max_attempts
-        self._prompt, self._labels, self._settings, self._price = prompt, list(labels), settings, price
+        self.price = price
+        self._labels, self._settings = list(labels), settings
 
     def __enter__(self) -> Self:
         return self
@@ -56,29 +58,31 @@ class OpenAIGenerator:
 
     def request(self, need: Need) -> Request:
         """What is sent for a need: the first messages, and on a later try what was wrong with the last."""
+        prompt = need.prompt or str(self.prompts[0])
         return Request(
             shot_id=need.shot.id,
             target=need.target,
             sample=need.attempt,
-            messages=tuple(messages(self._prompt, need.shot, need.target, self._labels)),
+            messages=tuple(messages(self._wordings[prompt], need.shot, need.target, self._labels)),
             feedback=need.feedback if need.attempt > 1 else None,
             temperature=self._settings.temperature,
             n=self._settings.candidates,
             max_tokens=self._settings.max_tokens,
             # A server that honours seeds must not repeat its last reply.
             seed=self._settings.seed + need.attempt - 1,
+            prompt=prompt,
         )
 
     def estimate(self, needs: Sequence[Need]) -> Estimate:
         """What asking for these needs once will take, those left out that journal or cache can answer."""
         asked = ((self.request(need), need.shot.text) for need in needs)
-        return estimate(((request, text) for request, text in asked if not self.client.known(request)), self._price)
+        return estimate(((request, text) for request, text in asked if not self.client.known(request)), self.price)
 
     def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
         """One proposal for each need, as the replies arrive."""
-        by_case = {(need.shot.id, need.target): need for need in needs}
+        asked = {(need.shot.id, need.target, need.prompt or str(self.prompts[0])): need for need in needs}
         for request, outcome in self.client.ask(map(self.request, needs), progress=progress):
-            yield _proposal(by_case[request.shot_id, request.target], outcome)
+            yield _proposal(asked[request.shot_id, request.target, str(request.prompt)], outcome)
 
 
 def _proposal(need: Need, outcome: Outcome) -> Proposal:
@@ -109,14 +113,13 @@ def open_generator(
     Without ``--prompt`` the shipped one is taken that fits the labels. It keeps the limits together with ``beside``.
 
     Raises:
-        UsageError: no model, an unknown prompt, a base URL that is none, a cap on cost without a price.
+        UsageError: no model, an unknown prompt or one given twice, a base URL that is none, a cap on cost without
+            a price.
         CodError: another process is writing ``replies``.
     """
     if settings.model is None:
         raise UsageError("no LLM is named", "add --model NAME, or choose another --generator")
-    prompt = find_prompt(settings.prompt or prompt_family(labels))
-    if prompt.asks_for_class:
-        raise UsageError(f"the prompt {prompt.name} asks for a class, not for an edit", "put $target into it")
+    wordings = _wordings(settings.prompt or (prompt_family(labels),))
     price = price_within(settings.model, settings.price, settings.max_cost)
     client = Client(
         settings.model,
@@ -128,4 +131,14 @@ def open_generator(
         note=note,
         beside=beside,
     )
-    return OpenAIGenerator(client, prompt, labels, settings, price)
+    return OpenAIGenerator(client, wordings, labels, settings, price)
+
+
+def _wordings(names: Sequence[str]) -> list[Prompt]:
+    prompts = [find_prompt(name) for name in names]
+    for prompt in prompts:
+        if prompt.asks_for_class:
+            raise UsageError(f"the prompt {prompt.name} asks for a class, not for an edit", "put $target into it")
+    if len(set(map(str, prompts))) < len(prompts):
+        raise UsageError("--prompt names the same prompt twice", "give each only once")
+    return prompts

@@ -19,7 +19,7 @@ class Replay:
         for reply in firsts.values():
             self._by_case.setdefault((reply.shot_id, reply.target), []).append(reply)
         self.name = f"openai:{replies[-1].model}" if replies else "replies"
-        self.prompt: str | None = None
+        self.prompts: Sequence[str | None] = (None,)
         self.max_attempts = max_attempts or max(map(len, self._by_case.values()), default=1)
 
     def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:

@@ -16,7 +16,7 @@ Generator = Literal["openai", "editor", "file"]
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`."""
 
-    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"for_mix"}
+    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"for_mix", "judge", "judge_labels"}
 
     generator: Annotated[
         Generator,
@@ -26,11 +26,26 @@ class CounterfactSettings(LLMOptions):
         Path | None,
         option("--from", help="Pairs somebody wrote: columns id or source, text, label.", panel=LLM),
     ] = None
+    fallback: Annotated[
+        Literal["editor"] | None,
+        option(help="Who closes what the LLM leaves open: editor, the teacher-guided edits.", panel=LLM),
+    ] = None
     target: Annotated[str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)] = "nearest"
     max_edit_ratio: Annotated[
         float,
         option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
     ] = 0.5
+    judge: Annotated[
+        str | None,
+        option(
+            "--judge",
+            help="Another classifier that says whether the text is of its new class; see `distill --judged`.",
+            panel=CHECKS,
+        ),
+    ] = None
+    judge_labels: Annotated[
+        str | None, option(help="Where the judge's names differ: LABEL_0=negative,LABEL_1=positive.", panel=CHECKS)
+    ] = None
     dry_run: Annotated[bool, DRY_RUN] = False
     held_out: Annotated[
         int | None,
@@ -59,3 +74,10 @@ class CounterfactSettings(LLMOptions):
             raise UsageError("--held-out makes pairs on both sides of a teacher's boundary", "add --teacher")
         if self.held_out is not None and self.for_mix == "cod":
             raise UsageError("--for-mix cod is for pairs to train on, and --held-out for none", "leave one of them out")
+        if self.fallback and self.generator != "openai":
+            raise UsageError(
+                f"--fallback closes what an LLM leaves open, and --generator {self.generator} is none",
+                "leave --fallback out",
+            )
+        if self.fallback and not self.teacher:
+            raise UsageError(f"--fallback {self.fallback} needs a teacher to guide it", "add --teacher")

@@ -1,7 +1,7 @@
 """How an LLM is asked, and what it may cost."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from cod_cli.settings.base import CHECKS, GENERAL, LLM, TEACHER, option
 from cod_cli.settings.endpoint import check_price
@@ -17,7 +17,15 @@ class LLMOptions(TeacherOptions):
     OF_LLMS: ClassVar[frozenset[str]] = TeacherOptions.OF_LLMS - {"base_url"} | {"teacher_url"}
 
     model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
-    prompt: Annotated[str | None, option("--prompt", help="A shipped prompt's name or a YAML file.", panel=LLM)] = None
+    prompt: Annotated[
+        tuple[str, ...],
+        option(
+            "--prompt",
+            help="A shipped prompt's name or a YAML file. Repeat it to compare several:"
+            " each is tried on every shot, and the smallest edit that flips wins.",
+            panel=LLM,
+        ),
+    ] = ()
     max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
     max_tokens: Annotated[int, option(help="Longest reply in tokens.", panel=LLM, min=1)] = 512
@@ -49,3 +57,10 @@ class LLMOptions(TeacherOptions):
     def llm_price(self) -> tuple[float, float] | None:
         """What it costs: its own price, else the generator's where it is the same LLM."""
         return self.teacher_price or (self.price if self.llm == self.model else None)
+
+    def results(self) -> dict[str, Any]:
+        """As elsewhere; a single prompt as its name."""
+        values = super().results()
+        if len(self.prompt) < 2:
+            values["prompt"] = self.prompt[0] if self.prompt else None
+        return values

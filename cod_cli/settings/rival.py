@@ -22,8 +22,9 @@ class RivalSettings(LLMOptions):
         str | None, option(help="Class to flip to: nearest, all, or a label; else as the CFEs.", panel=CHECKS)
     ] = None
     prompt: Annotated[
-        str | None, option("--prompt", help="A prompt for one LLM kind; else the shipped one of its name.", panel=LLM)
-    ] = None
+        tuple[str, ...],
+        option("--prompt", help="A prompt for one LLM kind; else the shipped one of its name.", panel=LLM),
+    ] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -32,6 +33,8 @@ class RivalSettings(LLMOptions):
             raise UsageError(f"{llm[0]} needs an LLM, and none is named", "add --model NAME, or leave that kind out")
         if len(llm) > 1 and self.prompt:
             raise UsageError(f"--prompt is for one kind, not for {' and '.join(llm)}", "make them one after the other")
+        if len(self.prompt) > 1:
+            raise UsageError("a rival is written with one prompt", "give --prompt once")
 
     @property
     def kinds(self) -> list[str]:

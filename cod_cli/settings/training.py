@@ -75,6 +75,9 @@ class DistillSettings(TrainingOptions):
     keep_unflipped: Annotated[
         bool, option("--keep-unflipped", help="Train on CFEs that do not flip the teacher, too.", panel=STUDENT)
     ] = False
+    judged: Annotated[
+        bool, option("--judged", help="Leave out CFEs that the judge takes for another class.", panel=STUDENT)
+    ] = False
     lora: Annotated[
         int | None, option("--lora", help="Train adapters of this rank only (extra: lora).", panel=STUDENT, min=1)
     ] = None

@@ -7,13 +7,14 @@ from time import perf_counter
 
 from cod_cli.artifacts import Run
 from cod_cli.errors import UsageError
-from cod_cli.generators import Generator, Need
+from cod_cli.generators import Generator
 from cod_cli.generators.editor import open_editor
 from cod_cli.generators.file import WrittenPairs, open_pairs
 from cod_cli.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.heldout import hold_out
+from cod_cli.judge import load_judge
 from cod_cli.ledger import Ledger
-from cod_cli.prices import Estimate
+from cod_cli.prices import Estimate, Price
 from cod_cli.quality import QualityReport, Work, report
 from cod_cli.records import Shot
 from cod_cli.report import Ui
@@ -60,6 +61,7 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     run = hold_out(run, settings, labels) if settings.held_out else run
     shots = run.shots.read()
     teacher = load_teacher(settings, labels) if settings.teacher else None
+    judge = load_judge(settings, labels, teacher)
     if run.shots.edited():
         ui.note(f"{run.shots.path} was edited by hand since it was made")
     if settings.force and not settings.dry_run:
@@ -75,7 +77,9 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
             verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
-            fill(ledger, verifier, settings, teacher, budget, ui)
+            fill(ledger, verifier, settings, teacher, budget, ui, judge)
+        elif judge and judge.name != manifest.judge:
+            run.counterfactuals.rewrite(manifest.replace(judge=judge.name), judge.judge(run.counterfactuals.read()))
         else:
             ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
     return _result(run, shots, perf_counter() - started)
@@ -119,7 +123,7 @@ def _generators(
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":
         with open_generator(run.replies, settings, labels, ui.note) as llm:
-            yield [llm]
+            yield [llm, open_editor(teacher, training_texts(run, ui.note))] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
         yield [open_pairs(settings.from_file, shots, labels, ui.note)]
     else:
@@ -130,7 +134,7 @@ def _plan(ledger: Ledger, generator: Generator, k: int) -> CounterfactPlan:
     if not isinstance(generator, OpenAIGenerator):
         raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
     everything, for_mix_cod = (
-        generator.estimate([Need(case.shot, case.target, case.tries + 1) for case in ledger.asked(budget)])
+        generator.estimate([tries.need() for case in ledger.asked(budget) for tries in case.waiting()])
         for budget in (None, k)
     )
     return CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
@@ -138,5 +142,6 @@ def _plan(ledger: Ledger, generator: Generator, k: int) -> CounterfactPlan:
 
 def _result(run: Run, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
     manifest = run.counterfactuals.require()
-    made = Work(shots, run.counterfactuals.read(), run.read_attempts(), run.read_replies(), manifest.cost)
+    price = Price(*manifest.price) if manifest.price else None
+    made = Work(shots, run.counterfactuals.read(), run.read_attempts(), run.read_replies(), price)
     return CounterfactResult(run, manifest.counts, report(made), manifest.usage, manifest.cost, round(seconds, 2))

@@ -34,7 +34,8 @@ class DistillResult:
     """The students of one command, in the order of their seeds.
 
     ``trained`` names those that were trained now; the others were already there. ``unflipped`` counts the CFEs left
-    out because they do not flip the teacher, ``orphans`` those whose shot is gone.
+    out because they do not flip the teacher, ``orphans`` those whose shot is gone, ``rejected`` those that ``--judged``
+    leaves out.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class DistillResult:
     trained: tuple[str, ...]
     unflipped: int
     orphans: int
+    rejected: int
 
 
 def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
@@ -70,6 +72,7 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
         trained=tuple(plan.name for plan in missing),
         unflipped=shared.data.unflipped,
         orphans=shared.data.orphans,
+        rejected=shared.data.rejected,
     )
 
 
@@ -80,7 +83,9 @@ class _Shared:
         self.run = run
         self.settings = settings
         self.ui = ui
-        self.data: TrainSet = read_trainset(run, settings.mix, keep_unflipped=settings.keep_unflipped)
+        self.data: TrainSet = read_trainset(
+            run, settings.mix, keep_unflipped=settings.keep_unflipped, judged=settings.judged
+        )
         self.layers: TeacherLayers | None = None
 
     @cached_property
@@ -135,6 +140,8 @@ def _report(shared: _Shared) -> None:
             ui.note(f"{file.path} was edited by hand since it was made")
     if data.unflipped:
         ui.note(f"{data.unflipped} CFEs do not flip the teacher and are left out (--keep-unflipped takes them)")
+    if data.rejected:
+        ui.note(f"{data.rejected} CFEs are left out because the judge takes them for another class")
     if data.orphans:
         ui.warn(f"{data.orphans} CFEs are left out because their shots are not in {run.shots.path}")
 

@@ -184,7 +184,7 @@ def _verifier(shared: _Shared, kind: str) -> Verifier:
 def _generator(run: Run, shared: _Shared, settings: RivalSettings) -> Iterator[Generator]:
     kind, ui = settings.kind, shared.ui
     if RIVALS[kind].llm:
-        prompted = dataclasses.replace(settings, prompt=settings.prompt or kind)
+        prompted = dataclasses.replace(settings, prompt=settings.prompt or (kind,))
         with open_generator(run.replies, prompted, shared.labels, ui.note) as llm:
             yield llm
     elif kind in ("eda", "aeda"):

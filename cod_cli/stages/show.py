@@ -8,6 +8,7 @@ from typing import Any
 from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
+from cod_cli.prices import Price
 from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
@@ -140,7 +141,8 @@ def _remark(run: Run, ui: Ui) -> None:
 
 def _quality(run: Run, shots: Sequence[Shot], cfes: Sequence[Counterfactual]) -> QualityReport:
     manifest = run.counterfactuals.manifest()
-    return report(Work(shots, cfes, run.read_attempts(), run.read_replies(), manifest.cost if manifest else None))
+    price = Price(*manifest.price) if manifest and manifest.price else None
+    return report(Work(shots, cfes, run.read_attempts(), run.read_replies(), price))
 
 
 def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -> Rejected:

@@ -8,6 +8,7 @@ import pytest
 from cod_cli.errors import CodError, UsageError
 from cod_cli.generators import Need, Proposal
 from cod_cli.generators.openai import OpenAIGenerator, open_generator
+from cod_cli.jsonl import read_records
 from cod_cli.records import Reply, Shot
 from cod_cli.settings import CounterfactSettings
 from tests.fake_llm import Answer, FakeLLM, error, filtered, no_choices, null_content, refused, truncated
@@ -64,11 +65,11 @@ def test_the_request_is_the_prompt_with_the_options(llm: FakeLLM, tmp_path: Path
 
 def test_the_prompt_is_the_one_that_fits_the_labels(llm: FakeLLM, tmp_path: Path) -> None:
     with generator(llm, tmp_path) as writer:
-        assert str(writer.prompt).startswith("sentiment@")
+        assert str(writer.prompts[0]).startswith("sentiment@")
         assert writer.name == "openai:m"
     settings = CounterfactSettings(model="m", base_url=llm.url)
     with open_generator(tmp_path / "2-replies.jsonl", settings, ["ham", "spam"]) as writer:
-        assert str(writer.prompt).startswith("generic@")
+        assert str(writer.prompts[0]).startswith("generic@")
 
 
 def test_a_later_try_says_what_was_wrong_and_has_another_seed(llm: FakeLLM, tmp_path: Path) -> None:
@@ -127,8 +128,22 @@ def test_what_was_paid_for_is_not_asked_again(llm: FakeLLM, tmp_path: Path) -> N
 
 def test_another_prompt_is_asked_anew(llm: FakeLLM, tmp_path: Path) -> None:
     propose(llm, tmp_path, first(DULL))
-    propose(llm, tmp_path, first(DULL), prompt="generic")
+    propose(llm, tmp_path, first(DULL), prompt=("generic",))
     assert len(llm.requests) == 2
+
+
+def test_each_need_is_asked_with_its_own_prompt_and_the_reply_says_so(llm: FakeLLM, tmp_path: Path) -> None:
+    with generator(llm, tmp_path, prompt=("sentiment", "generic")) as writer:
+        proposals = list(writer.propose([Need(DULL, "positive", 1, prompt=name) for name in writer.prompts]))
+    assert {str(proposal.need.prompt).partition("@")[0] for proposal in proposals} == {"sentiment", "generic"}
+    assert len({body["messages"][0]["content"] for body in llm.requests}) == 2
+    replies = read_records(tmp_path / "2-replies.jsonl", Reply)
+    assert sorted(str(reply.prompt) for reply in replies) == sorted(map(str, writer.prompts))
+
+
+def test_the_same_prompt_twice_is_a_usage_error(llm: FakeLLM, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="same prompt twice"):
+        generator(llm, tmp_path, prompt=("sentiment", "sentiment"))
 
 
 def test_another_run_takes_the_reply_from_the_cache_and_journals_it_free_of_charge(

@@ -14,7 +14,7 @@ from cod_cli.settings import CounterfactSettings, SampleSettings
 from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
 from cod_cli.stages.sample import sample
 from tests.fake_llm import FakeLLM, error
-from tests.tiny import LANGUAGE, sentences
+from tests.tiny import LANGUAGE, sentences, tiny_classifier, trained_teacher
 
 OPPOSITE = {
     word: LANGUAGE[other][place]
@@ -197,10 +197,103 @@ def test_pairs_from_a_file_are_checked_like_any_other(run: Run, teacher_folder: 
     assert [row.status for row in run.read_attempts()] == ["unchanged"] + ["accepted"] * 7
 
 
+def test_the_fallback_closes_what_the_llm_left_open_and_is_marked(
+    run: Run, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+        monkeypatch.setattr(editor, name, 10_000)
+    first = run.shots.read()[0]
+
+    def only_the_first(body: dict[str, Any]) -> str:
+        return edit(body) if first.text in body["messages"][-1]["content"] else "nothing of the kind"
+
+    with FakeLLM(only_the_first) as llm:
+        result = write(run, teacher_folder, llm, fallback="editor", max_attempts=2)
+    rows = run.counterfactuals.read()
+    assert [row.generator for row in rows] == ["openai:m"] + ["editor"] * (len(rows) - 1)
+    assert len(rows) > 4
+    prompt = str(rows[0].prompt)
+    assert {row.writer for row in run.read_attempts() if row.shot_id != first.id} == {prompt, "editor"}
+    assert result.quality.by_prompt[prompt].accepted == 1
+    assert result.quality.by_prompt["editor"].accepted == len(rows) - 1
+
+
+def test_two_prompts_are_compared_on_every_shot(run: Run, teacher_folder: Path) -> None:
+    def good_with_one(body: dict[str, Any]) -> str:
+        generic = "sentiment" not in body["messages"][0]["content"]
+        return "what the weather was like" if generic else edit(body)
+
+    with FakeLLM(good_with_one) as llm:
+        result = write(run, teacher_folder, llm, prompt=("sentiment", "generic"), max_attempts=1)
+        assert len(llm.requests) == 16
+    assert {name.partition("@")[0]: part.flip_rate for name, part in result.quality.by_prompt.items()} == {
+        "sentiment": 1.0,
+        "generic": 0.0,
+    }
+    assert result.counts["accepted"] == 8
+
+
+def test_a_dry_run_counts_every_prompt(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(edit) as llm:
+        options: dict[str, Any] = {
+            "model": "m",
+            "base_url": llm.url,
+            "cache": False,
+            "prompt": ("sentiment", "generic"),
+        }
+        settings = CounterfactSettings(teacher=str(teacher_folder), dry_run=True, **options)
+        plan = counterfact(run, settings, Ui.silent())
+    assert isinstance(plan, CounterfactPlan)
+    assert plan.everything.calls == 16
+
+
+@pytest.fixture(scope="module")
+def second_opinion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another classifier of the same language, with its classes in the other order."""
+    return trained_teacher(tmp_path_factory.mktemp("judge"), ("positive", "negative"), seed=3)
+
+
+def test_a_judge_says_of_each_counterfactual_what_it_takes_it_for(
+    run: Run, teacher_folder: Path, second_opinion: Path
+) -> None:
+    with FakeLLM(edit) as llm:
+        result = write(run, teacher_folder, llm, judge=str(second_opinion))
+    assert [row.judge for row in run.counterfactuals.read()] == [row.label for row in run.counterfactuals.read()]
+    assert result.quality.overall.judge_agrees == 1.0
+    assert str(run.counterfactuals.require().judge).startswith(str(second_opinion))
+
+
+def test_a_judge_can_be_asked_later_and_nothing_is_sent_again(
+    run: Run, teacher_folder: Path, second_opinion: Path
+) -> None:
+    with FakeLLM(edit) as llm:
+        write(run, teacher_folder, llm)
+        write(run, teacher_folder, llm, judge=str(second_opinion))
+        assert len(llm.requests) == 8
+    assert all(row.judge for row in run.counterfactuals.read())
+    assert not run.counterfactuals.edited()
+
+
+def test_neither_the_teacher_nor_the_llm_that_writes_may_judge(run: Run, teacher_folder: Path) -> None:
+    with pytest.raises(UsageError, match="the teacher itself"):
+        write(run, teacher_folder, generator="editor", judge=str(teacher_folder))
+    with pytest.raises(UsageError, match="the LLM that writes"):
+        write(run, teacher_folder, model="m", judge="openai:m")
+
+
+def test_a_judge_of_other_classes_is_refused_by_its_own_name(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
+    stranger = tiny_classifier(tmp_path / "stranger", labels=("LABEL_0", "LABEL_1"))
+    with pytest.raises(CodError, match=r"the judge's labels \(LABEL_0") as caught:
+        write(run, teacher_folder, generator="editor", judge=str(stranger))
+    assert "--judge-labels" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
         ({"generator": "editor"}, "needs a teacher"),
+        ({"model": "m", "fallback": "editor"}, "needs a teacher"),
+        ({"generator": "file", "fallback": "editor"}, "closes what an LLM leaves open"),
         ({"generator": "file"}, "needs the pairs"),
         ({}, "no LLM is named"),
         ({"model": "m", "target": "nonsense"}, "no label of these shots"),

@@ -170,6 +170,17 @@ def test_cfes_that_do_not_flip_the_teacher_are_left_out_unless_asked_for(run: Ru
     assert (result.unflipped, result.students[0].rows) == (0, 8)
 
 
+def test_what_a_judge_rejects_is_left_out_where_asked_for(run: Run, student_folder: Path) -> None:
+    with pytest.raises(CodError, match="no judge was asked about 3 CFEs"):
+        train(run, student_folder, judged=True)
+    rows = run.counterfactuals.read()
+    rejected, *others = rows
+    judged = [rejected.replace(judge=rejected.source_label), *(row.replace(judge=row.label) for row in others)]
+    run.counterfactuals.rewrite(run.counterfactuals.require(), judged)
+    result = train(run, student_folder, judged=True)
+    assert (result.rejected, result.unflipped, result.students[0].rows) == (1, 1, 6)
+
+
 def test_a_cfe_whose_shot_was_deleted_is_left_out_and_counted(run: Run, student_folder: Path) -> None:
     lines = run.shots.path.read_text().splitlines(keepends=True)
     run.shots.path.write_text("".join(lines[1:]))

@@ -303,7 +303,7 @@ def test_a_rival_of_cfes_that_are_not_there_names_what_makes_them(run: Run, teac
     [
         ({"kind": "edda"}, "no rival 'edda'"),
         ({"kind": "eda,opposite"}, "opposite needs an LLM"),
-        ({"kind": "paraphrase,opposite", "model": "m", "prompt": "generic"}, "--prompt is for one kind"),
+        ({"kind": "paraphrase,opposite", "model": "m", "prompt": ("generic",)}, "--prompt is for one kind"),
     ],
 )
 def test_options_that_cannot_work_are_a_usage_error(options: dict[str, Any], what: str) -> None:

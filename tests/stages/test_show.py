@@ -68,7 +68,8 @@ ATTEMPTS = [
 def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     run.shots.finish(run.shots.begin({"data": "films"}, labels=LABELS), SHOTS)
-    run.counterfactuals.finish(run.counterfactuals.begin({}, labels=LABELS), CFES, cost=0.5)
+    manifest = run.counterfactuals.begin({}, labels=LABELS).replace(price=(2.0, 4.0))
+    run.counterfactuals.finish(manifest, CFES, cost=0.5)
     write_records(run.attempts, ATTEMPTS)
     return run
 
@@ -210,7 +211,7 @@ def test_the_summary_measures_files_and_replies(run: Run) -> None:
     overall = found.quality.overall
     assert (overall.requests, overall.accepted, overall.teacher_wrong) == (3, 2, 1)
     assert (overall.first_flip_rate, overall.flip_rate) == (0.5, 1.0)
-    assert (overall.tokens_per_accepted, overall.cost_per_accepted) == (20, 0.25)
+    assert (overall.tokens_per_accepted, overall.cost_per_accepted) == (20, (30 * 2 + 10 * 4) / 1e6 / 2)
     assert set(json.loads(json.dumps(found.as_json()))) == {"overall", "by_class", "by_prompt"}
 
 
