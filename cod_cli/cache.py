@@ -34,7 +34,7 @@ def default_path(store: str) -> Path:
 
 
 def stores() -> list[Path]:
-    """The files of all stores that there are."""
+    """The files of all stores that there are, those set aside as damaged left out."""
     return sorted(cache_folder().glob("*.sqlite"))
 
 
@@ -73,20 +73,28 @@ class Cache(Generic[V]):
 
     def size(self) -> int:
         """Bytes on disk."""
-        if self.path is None:
-            return 0
-        files = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
-        return sum(file.stat().st_size for file in files if file.exists())
+        return sum(file.stat().st_size for file in self._files() if file.exists())
 
     def clear(self) -> None:
-        """Forget everything and give the disk space back."""
+        """Forget everything, a damaged file that was set aside too, and give the disk space back."""
         self._try(lambda db: db.executescript(_CLEAR), None)
+        if self.path is None:
+            return
+        _set_aside(self.path).unlink(missing_ok=True)
+        if self.problem is not None:  # it cannot even be emptied
+            self.close()
+            for file in self._files():
+                file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file; the cache is then switched off."""
         db, self._db = self._db, None
         if db is not None:
             db.close()
+
+    def _files(self) -> list[Path]:
+        path = self.path
+        return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm")] if path else []
 
     def _select(self, keys: list[str]) -> list[tuple[str, V]]:
         query = f"SELECT key, value FROM entries WHERE key IN ({','.join('?' * len(keys))})"
@@ -118,11 +126,15 @@ class Cache(Generic[V]):
 
     def _begin_anew(self, path: Path) -> sqlite3.Connection | None:
         try:
-            path.replace(path.with_name(path.name + ".damaged"))
+            path.replace(_set_aside(path))
             return _connect(path)
         except (OSError, sqlite3.Error) as error:
             self.problem = f"{path}: {error}"
             return None
+
+
+def _set_aside(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

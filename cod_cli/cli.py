@@ -197,6 +197,17 @@ def sweep(
         raise problem
 
 
+@command(app, settings.CacheSettings)
+def cache(settings: settings.CacheSettings, ui: Ui) -> None:
+    """Say what is kept for other runs, and where; --clear forgets it.
+
+    Example: cod cache --clear
+    """
+    from cod_cli.stages.cache import cache
+
+    _present(ui, "cache", cache(settings, ui))
+
+
 @command(app, settings.DemoSettings)
 def demo(
     settings: settings.DemoSettings,

@@ -16,6 +16,7 @@ from cod_cli.records import Record
 from cod_cli.report import printable
 
 if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
+    from cod_cli.stages.cache import CacheResult
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
     from cod_cli.stages.distill import DistillResult
@@ -174,6 +175,20 @@ def _to_do(plan: SweepEstimate) -> RenderableType:
         tokens = f"about {plan.prompt_tokens:,} + {plan.completion_tokens:,} tokens"
         lines.append(f"{plan.calls} requests to the LLM at the first attempt, {tokens}{cost}")
     return printable("\n".join([*lines, "Nothing was trained or sent."]))
+
+
+def cache(result: CacheResult) -> RenderableType:
+    """Where the stores are, how large, and what they hold."""
+    if not result.stores:
+        return printable(f"nothing is kept in {result.folder}")
+    rows = {store.name: f"{store.entries:,} entries, {store.bytes / 1e6:.1f} MB" for store in result.stores}
+    said = (
+        "It holds LLM replies, which are texts made from yours, and teachers' logits by the hash of a text."
+        " Forget it: cod cache --clear"
+    )
+    if result.cleared is not None:
+        said = f"{result.cleared:,} entries forgotten; run folders keep their own replies."
+    return Group(tables.counts(str(result.folder), rows), Text(), printable(said))
 
 
 def demo(result: DemoResult) -> RenderableType:

@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Protocol
 
 from rich.console import Console, RenderableType
@@ -26,8 +27,10 @@ class Advance(Protocol):
 class Ui:
     """Where a stage reports to: results on stdout; notes and progress on stderr.
 
-    Bars are drawn only on a terminal; elsewhere a plain line stands for start and end of a progress.
+    Bars are drawn only on a terminal; elsewhere plain lines say how far it is, at most one in ``line_every`` seconds.
     """
+
+    line_every = 10.0
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
@@ -69,11 +72,11 @@ class Ui:
 
     @contextmanager
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
-        """A bar on a terminal, else a line at the start; yields the function that advances it."""
+        """A bar on a terminal, else lines; yields the function that advances it."""
         if self.quiet or not self._err.is_terminal:
-            if not self.quiet:
-                self.note(f"{description} …" if total is None else f"{description} ({total}) …")
-            yield _ignore
+            lines = _Lines(self.note, description, total, self.line_every)
+            yield lines.advance
+            lines.end()
             return
         # Here and not above: `cod --help` draws no bar and is to be quick.
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -90,8 +93,33 @@ class Ui:
             yield lambda steps=1, *, detail="": bar.update(task, advance=steps, detail=detail)
 
 
-def _ignore(steps: int = 1, *, detail: str = "") -> None:
-    return None
+class _Lines:
+    """Progress where nobody draws: a line at the start, and how far it is whenever some seconds have passed."""
+
+    def __init__(self, note: Callable[[str], None], description: str, total: int | None, every: float) -> None:
+        self._note, self._description, self._total, self._every = note, description, total, every
+        self._done = 0
+        self._detail = ""
+        self._shown = perf_counter()
+        self._lines = 0
+        note(f"{description} …" if total is None else f"{description} ({total}) …")
+
+    def advance(self, steps: int = 1, *, detail: str = "") -> None:
+        self._done += steps
+        self._detail = detail
+        if perf_counter() - self._shown >= self._every:
+            self._say()
+
+    def end(self) -> None:
+        """The last line, where there were others."""
+        if self._lines:
+            self._say()
+
+    def _say(self) -> None:
+        self._shown = perf_counter()
+        self._lines += 1
+        share = f"{self._done}" if self._total is None else f"{self._done} of {self._total}"
+        self._note(f"{self._description}: {share}{', ' if self._detail else ''}{self._detail}")
 
 
 def _console(stream: Any) -> Console:

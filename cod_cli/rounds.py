@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 # Proposals that are judged in one go, while further requests are under way.
 CHUNK = 32
+# A slow LLM's replies are judged, counted and saved after so many seconds, though they are fewer.
+WAIT_S = 2.0
 # The name under which a manifest counts what the teacher was asked.
 QUERIES = "teacher_queries"
 
@@ -102,7 +104,7 @@ def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Me
     needs = [tries.need() for case in cases for tries in case.waiting()]
     started, done = perf_counter(), 0
     with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(needs)) as advance:
-        for proposals in _chunks(generator.propose(needs), CHUNK):
+        for proposals in _chunks(generator.propose(needs)):
             _settle(ledger, proposals, verifier)
             done += len(proposals)
             rate = done / (perf_counter() - started)
@@ -137,9 +139,16 @@ def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -
             tries.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
 
 
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """What has come, as soon as it is enough or has waited long enough."""
+    chunk: list[T] = []
+    since = perf_counter()
+    for item in items:
+        chunk.append(item)
+        if len(chunk) >= CHUNK or perf_counter() - since >= WAIT_S:
+            yield chunk
+            chunk, since = [], perf_counter()
+    if chunk:
         yield chunk
 
 

@@ -75,6 +75,17 @@ def test_a_file_damaged_in_its_middle_does_not_stop_the_work(tmp_path: Path) -> 
     assert damaged.problem is not None
 
 
+def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    Cache[str](path).put_many({str(i): "a user's text" * 100 for i in range(1000)})
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"a user's text".ljust(16) * (len(content[4096:]) // 16)
+    path.write_bytes(content)
+    path.with_name("a.sqlite.damaged").write_bytes(b"a user's text")
+    Cache[str](path).clear()
+    assert not [file for file in tmp_path.iterdir() if b"a user's text" in file.read_bytes()]
+
+
 @pytest.mark.parametrize("place", ["file", "folder"])
 def test_a_place_that_cannot_be_used_does_not_stop_the_work(place: str, tmp_path: Path) -> None:
     path = tmp_path / "file" / "a.sqlite" if place == "file" else tmp_path / "a.sqlite"

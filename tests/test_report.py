@@ -39,6 +39,15 @@ def test_quiet_hides_notes_and_progress_but_not_warnings(capsys: pytest.CaptureF
     assert capsys.readouterr().err == "warning: beware\n"
 
 
+def test_where_nobody_looks_a_long_progress_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ui, "line_every", 0.0)
+    with Ui().progress("Working", total=2) as advance:
+        advance(1, detail="1 accepted")
+    assert capsys.readouterr().err.splitlines() == ["Working (2) …", *["Working: 1 of 2, 1 accepted"] * 2]
+
+
 def test_where_nobody_looks_progress_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     with Ui().progress("Working", total=2) as advance:
         advance()

@@ -12,10 +12,11 @@ from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.settings.teacher import LabelSettings, TeacherOptions
 from cod_cli.settings.training import DistillSettings, TeachSettings, TrainingOptions
-from cod_cli.settings.viewing import DemoSettings, EvalSettings, PredictSettings, ShowSettings
+from cod_cli.settings.viewing import CacheSettings, DemoSettings, EvalSettings, PredictSettings, ShowSettings
 
 __all__ = [
     "GENERAL",
+    "CacheSettings",
     "CounterfactSettings",
     "DataOptions",
     "DemoSettings",

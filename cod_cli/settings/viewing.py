@@ -1,4 +1,4 @@
-"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; and of `demo`."""
+"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -45,6 +45,13 @@ class ShowSettings(Settings):
         chosen = [name for name in ("rejected", "summary", "prompt") if getattr(self, name)]
         if len(chosen) > 1:
             raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class CacheSettings(Settings):
+    """Options of `cod cache`."""
+
+    clear: Annotated[bool, option("--clear", help="Forget everything; run folders keep what they have.")] = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

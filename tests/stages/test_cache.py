@@ -1,0 +1,46 @@
+"""`cod cache`: what is kept for other runs, and how to forget it."""
+
+from pathlib import Path
+
+import pytest
+
+from cod_cli import present
+from cod_cli.cache import Cache, default_path
+from cod_cli.report import Ui
+from cod_cli.settings import CacheSettings
+from cod_cli.stages.cache import cache
+
+
+def keep(store: str, *keys: str) -> Path:
+    path = default_path(store)
+    kept = Cache[str](path)
+    kept.put_many(dict.fromkeys(keys, "a reply"))
+    kept.close()
+    return path
+
+
+def test_every_store_is_counted_and_measured() -> None:
+    path = keep("replies", "a", "b")
+    keep("teacher-logits", "c")
+    found = cache(CacheSettings(), Ui.silent())
+    assert [(store.name, store.entries) for store in found.stores] == [("replies", 2), ("teacher-logits", 1)]
+    assert found.stores[0].bytes >= path.stat().st_size > 0
+    assert found.cleared is None
+
+
+def test_clear_forgets_everything_and_says_how_much() -> None:
+    path = keep("replies", "a", "b")
+    found = cache(CacheSettings(clear=True), Ui.silent())
+    assert found.cleared == 2
+    assert [store.entries for store in found.stores] == [0]
+    assert b"a reply" not in path.read_bytes()
+
+
+def test_it_says_where_it_is_and_that_it_holds_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    Ui().show(present.cache(cache(CacheSettings(), Ui.silent())))
+    assert "nothing is kept" in capsys.readouterr().out
+    path = keep("replies", "a")
+    Ui().show(present.cache(cache(CacheSettings(), Ui.silent())))
+    out = capsys.readouterr().out
+    assert str(path.parent) in out
+    assert "texts made from yours" in out
