@@ -68,7 +68,8 @@ class Arm:
 class RunPlan:
     """One run folder: shots of one task, k and seed, and the arms that are trained on them.
 
-    ``folder`` is relative to the sweep's; ``counterfact`` is None where no arm needs CFEs, ``rival`` where none is one.
+    ``folder`` is relative to the sweep's; ``counterfact`` is None where no arm needs CFEs, ``rival`` where none is one,
+    ``held_out`` where boundary agreement was not asked for.
     """
 
     task: str
@@ -77,6 +78,7 @@ class RunPlan:
     folder: str
     sample: SampleSettings
     counterfact: CounterfactSettings | None
+    held_out: CounterfactSettings | None
     rival: RivalSettings | None
     label: LabelSettings
     arms: dict[str, DistillSettings]
@@ -288,11 +290,9 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
     }
     mixes = {options["mix"] for options in training.values()}
     rivals = [kind for kind in RIVALS if kind in mixes]
-    written = None
-    if needs_counterfactuals(mixes):
-        writing = {"for_mix": "all" if "all" in mixes else "cod", **merged["counterfact"]}
-        writing.setdefault("generator", "openai" if writing.get("model") else "editor")
-        written = CounterfactSettings(**writing)
+    writing = {"for_mix": "all" if "all" in mixes else "cod", **merged["counterfact"]}
+    writing.setdefault("generator", "openai" if writing.get("model") else "editor")
+    scored = {"held_out": writing.pop("held_out", None), "split": merged["eval"].get("split"), "for_mix": "all"}
     if not merged["label"].get("teacher"):
         raise UsageError(f"the task {task} has no teacher", "add `teacher: …`, or --teacher")
     return RunPlan(
@@ -301,7 +301,8 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
         seed=seed,
         folder=f"{task}/k{k}-s{seed}{variant}",
         sample=SampleSettings(**{**merged["sample"], "shots": str(k), "seed": seed}),
-        counterfact=written,
+        counterfact=CounterfactSettings(**writing) if needs_counterfactuals(mixes) else None,
+        held_out=CounterfactSettings(**{**writing, **scored}) if scored["held_out"] else None,
         rival=RivalSettings(**{**merged["rival"], "kind": ",".join(rivals)}) if rivals else None,
         label=LabelSettings(**merged["label"]),
         arms={name: DistillSettings(**options) for name, options in training.items()},

@@ -79,6 +79,15 @@ def test_rivals_are_made_for_the_arms_that_train_on_them() -> None:
     assert next(iter(grid(arms=[{"mix": "shots"}, {"mix": "eda"}]).runs())).counterfact is None
 
 
+def test_held_out_pairs_are_of_the_scored_split_and_beside_those_to_train_on() -> None:
+    run = next(iter(grid(held_out=50, split="validation").runs()))
+    assert run.counterfact is not None
+    assert run.held_out is not None
+    assert (run.counterfact.held_out, run.counterfact.for_mix) == (None, "cod")
+    assert (run.held_out.held_out, run.held_out.split, run.held_out.generator) == (50, "validation", "editor")
+    assert next(iter(grid().runs())).held_out is None
+
+
 def test_each_task_has_its_own_teacher() -> None:
     tasks = [{"data": "sst2", "teacher": "A"}, {"data": "org/topics", "teacher": "B", "name": "topics"}]
     runs = list(parse_grid({"student": "S", "tasks": tasks}).runs())

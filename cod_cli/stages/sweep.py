@@ -244,6 +244,8 @@ def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, str]:
         except CodError as error:
             failed[settings.kind] = _one_line(error)
     label(run, plan.label, ui)
+    if plan.held_out is not None:
+        counterfact(run, plan.held_out, ui)
     return failed
 
 

@@ -86,6 +86,15 @@ def test_rivals_take_the_same_rows_and_steps(tmp_path: Path, grid: dict[str, Any
     assert [row.arm for row in result.reached if row.other_budget] == ["kd-pool-queries"]
 
 
+def test_boundary_agreement_is_measured_in_every_run(tmp_path: Path, grid: dict[str, Any]) -> None:
+    assert run(tmp_path, {**grid, "held_out": 6}).problem() is None
+    for seed in (0, 1):
+        made = SweepFolder(tmp_path / "out").run(f"data/k4-s{seed}")
+        scores = {score.student: score.boundary_agreement for score in made.scores.read()}
+        assert scores.pop("teacher") is None
+        assert all(share is not None and 0 <= share <= 1 for share in scores.values())
+
+
 def test_a_second_go_trains_nothing_and_says_the_same(tmp_path: Path, grid: dict[str, Any]) -> None:
     first, second = run(tmp_path, grid), run(tmp_path, grid)
     assert (first.trained, second.trained) == (4, 0)
