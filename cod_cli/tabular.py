@@ -58,9 +58,22 @@ def open_table(path: Path) -> Rows:
 
 def _open_jsonl(path: Path) -> Rows:
     rows = read_jsonl(path)
-    first = list(itertools.islice(rows, _ROWS_LOOKED_AT))
+    first: list[NumberedRow] = []
+    rest: Iterator[NumberedRow] = rows
+    try:
+        first += itertools.islice(rows, _ROWS_LOOKED_AT)
+    except CodError as error:
+        if not first:
+            raise
+        rest = _broken_off(error)
     columns = tuple(dict.fromkeys(key for _, row in first for key in row))
-    return Rows(str(path), columns, lambda _: itertools.chain(first, rows))
+    return Rows(str(path), columns, lambda _: itertools.chain(first, rest))
+
+
+def _broken_off(error: CodError) -> Iterator[NumberedRow]:
+    """Where rows end in a line that cannot be read: its error comes in its turn, behind the rows before it."""
+    raise error
+    yield
 
 
 def _open_csv(path: Path, delimiter: str = ",") -> Rows:

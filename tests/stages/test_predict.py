@@ -3,6 +3,8 @@
 import io
 import itertools
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,12 +129,20 @@ def test_a_row_without_a_text_gets_no_label_and_is_mentioned(
     assert "3 of 4 rows have no text" in capsys.readouterr().err
 
 
-def test_what_stands_before_a_broken_line_is_answered(teacher_folder: Path, tmp_path: Path) -> None:
-    file = tmp_path / "in.csv"
-    file.write_text("id,text\n1,the film is good .\n2,the film is bad .\n3,one,too many\n4,never reached\n")
-    rows = predict(str(teacher_folder), file, PredictSettings(), Ui.silent())
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.csv", "id,text\n1,the film is good .\n2,the film is bad .\n3,one,too many\n4,never reached\n"),
+        ("in.jsonl", '\n{"text": "the film is good ."}\n{"text": "the film is bad ."}\n{"text": \n{"text": "a"}\n'),
+    ],
+)
+def test_what_stands_before_a_broken_line_is_answered(
+    name: str, content: str, teacher_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    rows = predict(str(teacher_folder), tmp_path / name, PredictSettings(), Ui.silent())
     assert labels([next(rows), next(rows)]) == ["positive", "negative"]
-    with pytest.raises(CodError, match=r"in\.csv, line 4"):
+    with pytest.raises(CodError, match=rf"{name}, line 4"):
         next(rows)
 
 
@@ -207,3 +217,16 @@ def test_memory_does_not_grow_with_the_rows(
     peak(100)
     # Rows that were kept would be 5 MB at the least; another thread of the test runner may well take some 100 kB.
     assert peak(20_000) < peak(200) + 1_000_000
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_failure(teacher_folder: Path, tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "in.jsonl", [{"text": text} for text, _ in ROWS] * 3000)
+    cod = [sys.executable, "-c", "from cod_cli.cli import main; main()", "predict", str(teacher_folder), str(file)]
+    process = subprocess.Popen(cod, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["label"] in ("negative", "positive")
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert b"Traceback" not in process.stderr.read()
