@@ -1,22 +1,16 @@
 """Loading, cutting, running and saving classifiers of every family."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors.torch import load_file, save_file
-from transformers import AlbertConfig, AlbertModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from cod_cli import checkpoints
-from cod_cli.checkpoints import find_model, fingerprint
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models import (
-    Classifier,
     encode,
     load_classifier,
     load_student,
@@ -26,7 +20,7 @@ from cod_cli.models import (
     pick_device,
     save_classifier,
 )
-from tests.tiny import Family, sentences, tiny_base, tiny_classifier, tiny_tokenizer
+from tests.tiny import Family, sentences, tiny_base, tiny_classifier
 
 FAMILIES = get_args(Family)
 DECODERS = ("qwen2",)
@@ -70,97 +64,6 @@ def test_a_saved_classifier_gives_the_same_answers_in_a_pipeline(family: Family,
     again = load_classifier(str(tmp_path / "student"))
     assert again.labels == ("no", "maybe", "yes")
     np.testing.assert_array_equal(logits_of(again, TEXTS), logits)
-
-
-def layer(classifier: Classifier, index: int) -> dict[str, torch.Tensor]:
-    """The weights of one layer by their names in it."""
-    weights = classifier.model.state_dict()
-    found = {name: w for name, w in weights.items() if f".{index}." in name}
-    return {name.split(f".{index}.", 1)[1]: weight for name, weight in found.items()}
-
-
-LAYERS = [(family, 3, [1, 3, 5]) for family in FAMILIES]
-
-
-@pytest.mark.parametrize(
-    ("family", "n", "kept"), [*LAYERS, ("bert", 2, [2, 5]), ("bert", 4, [0, 2, 3, 5]), ("bert", 1, [5])]
-)
-def test_a_student_keeps_evenly_spaced_layers(family: Family, n: int, kept: list[int], tmp_path: Path) -> None:
-    folder = str(tiny_classifier(tmp_path, family=family, layers=6))
-    whole = load_classifier(folder)
-    student = load_student(folder, ["a", "b"], layers=n)
-    assert student.model.config.num_hidden_layers == n
-    assert not layer(student, n)
-    for index, source in enumerate(kept):
-        mine, its = layer(student, index), layer(whole, source)
-        # ModernBERT's first layer has no norm before its attention.
-        assert mine.keys() == its.keys() - ({"attn_norm.weight"} if family == "modernbert" and index == 0 else set())
-        assert all(torch.equal(mine[name], its[name]) for name in mine)
-
-
-def test_a_cut_decoder_keeps_the_types_of_its_layers(tmp_path: Path) -> None:
-    folder = tiny_base(tmp_path, family="qwen2", layers=6)
-    config = json.loads((folder / "config.json").read_text())
-    types = ["full_attention"] * 3 + ["sliding_attention"] * 3
-    config |= {"layer_types": types, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 3}
-    (folder / "config.json").write_text(json.dumps(config))
-    student = load_student(str(folder), ["a", "b"], layers=3)
-    assert student.model.config.layer_types == ["full_attention", "sliding_attention", "sliding_attention"]
-    assert [module.layer_idx for module in student.model.modules() if hasattr(module, "layer_idx")] == [0, 1, 2]
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_seed_gives_the_same_student_and_another_seed_another_head(family: Family, tmp_path: Path) -> None:
-    folder = str(tiny_base(tmp_path, family=family))
-    first, same, other = (load_student(folder, ["a", "b", "c"], seed=seed).model.state_dict() for seed in (0, 0, 1))
-    assert all(torch.equal(first[name], same[name]) for name in first)
-    changed = {name.split(".")[0] for name in first if not torch.equal(first[name], other[name])}
-    assert changed
-    assert changed <= {"classifier", "pre_classifier", "pooler", "head", "score"}
-
-
-def test_weights_that_a_checkpoint_lacks_are_drawn_from_the_seed_too(tmp_path: Path) -> None:
-    folder = tiny_base(tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    save_file({name: w for name, w in weights.items() if "pooler" not in name}, folder / "model.safetensors")
-    first, same = (load_student(str(folder), ["a", "b"], seed=3).model.state_dict() for _ in range(2))
-    assert first["bert.pooler.dense.weight"].std() > 0
-    assert all(torch.equal(first[name], same[name]) for name in first)
-
-
-def test_a_student_does_not_disturb_random_numbers(tmp_path: Path) -> None:
-    folder = str(tiny_base(tmp_path))
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    load_student(folder, ["a", "b"])
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_a_head_of_another_task_is_discarded_even_where_its_shape_fits(teacher_folder: Path) -> None:
-    teacher, student = load_classifier(str(teacher_folder)), load_student(str(teacher_folder), ["dog", "cat"])
-    assert student.labels == ("dog", "cat")
-    assert student.model.config.id2label == {0: "dog", 1: "cat"}
-    head = student.model.state_dict()["classifier.weight"]
-    assert not torch.equal(head, teacher.model.state_dict()["classifier.weight"])
-
-
-def test_modernberts_pretrained_transform_comes_along_but_a_finished_tasks_does_not(tmp_path: Path) -> None:
-    folder = tiny_classifier(tmp_path, family="modernbert")
-    pretrained = load_classifier(str(folder)).model.state_dict()["head.dense.weight"]
-    assert not torch.equal(
-        load_student(str(folder), ["a", "b"], seed=5).model.state_dict()["head.dense.weight"], pretrained
-    )
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["ModernBertForMaskedLM"]}))
-    assert torch.equal(
-        load_student(str(folder), ["a", "b"], seed=5).model.state_dict()["head.dense.weight"], pretrained
-    )
-
-
-def test_more_layers_than_there_are_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--student-layers is 3; .* has 2"):
-        load_student(str(tiny_base(tmp_path)), ["a", "b"], layers=3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -266,58 +169,6 @@ def test_what_is_no_model_is_refused_in_one_line(
     assert caught.value.hint
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (GatedRepoError, "is gated"),
-        (RepositoryNotFoundError, "nor a model on the Hub"),
-        (LocalEntryNotFoundError, "cannot be reached"),
-        (HfHubHTTPError, "cannot be reached"),
-    ],
-)
-def test_what_the_hub_refuses_is_said_in_one_line(
-    error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> str:
-        raise error.__new__(error)
-
-    monkeypatch.setattr(checkpoints, "snapshot_download", refuse)
-    with pytest.raises(CodError, match=f"org/name .*{message}"):
-        find_model("org/name")
-
-
-def test_from_the_hub_safetensors_are_fetched_and_pickles_only_in_their_absence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tiny_base(tmp_path)
-    asked: list[str] = []
-
-    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
-        asked.append(allow_patterns[-1])
-        if allow_patterns[-1].endswith(".bin"):
-            torch.save({}, folder / "pytorch_model.bin")
-        return str(folder)
-
-    monkeypatch.setattr(checkpoints, "snapshot_download", download)
-    assert find_model("org/name") == folder
-    assert asked == ["*.safetensors"]
-    (folder / "model.safetensors").unlink()
-    assert find_model("org/name") == folder
-    assert asked[1:] == ["*.safetensors", "pytorch_model*.bin"]
-
-
-def test_layers_that_share_their_weights_cannot_be_cut(tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(["the film is good"])
-    config = AlbertConfig(
-        vocab_size=len(tokenizer), embedding_size=8, hidden_size=32, num_attention_heads=2, intermediate_size=32
-    )
-    AlbertModel(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    assert np.isfinite(logits_of(load_student(str(tmp_path), ["a", "b"]), ["good"])).all()
-    with pytest.raises(CodError, match=r"layers of .* cannot be told apart"):
-        load_student(str(tmp_path), ["a", "b"], layers=3)
-
-
 def test_code_in_a_model_folder_is_never_run(tmp_path: Path) -> None:
     folder = tiny_base(tmp_path / "model")
     marker = tmp_path / "it-ran"
@@ -328,35 +179,6 @@ def test_code_in_a_model_folder_is_never_run(tmp_path: Path) -> None:
     with pytest.raises(CodError, match="cannot be loaded"):
         load_student(str(folder), ["a", "b"])
     assert not marker.exists()
-
-
-def test_a_fingerprint_changes_with_weights_labels_and_tokenizer_only(tmp_path: Path) -> None:
-    folder = tiny_classifier(tmp_path / "a")
-    before = fingerprint(folder)
-    assert fingerprint(Path(shutil.copytree(folder, tmp_path / "b"))) == before
-    (folder / "README.md").write_text("a card")
-    assert fingerprint(folder) == before
-    assert fingerprint(tiny_classifier(tmp_path / "c", seed=1)) != before
-    assert fingerprint(tiny_classifier(tmp_path / "d", labels=["positive", "negative"])) != before
-    tokenizer = (folder / "tokenizer.json").read_text()
-    (folder / "tokenizer.json").write_text(tokenizer.replace('"lowercase": true', '"lowercase": false'))
-    assert fingerprint(folder) != before
-
-
-def test_pickled_weights_are_taken_only_where_there_are_no_safetensors(tmp_path: Path) -> None:
-    folder = tiny_classifier(tmp_path)
-    expected = logits_of(load_classifier(str(folder)), TEXTS)
-    torch.save(load_classifier(str(folder)).model.state_dict(), folder / "pytorch_model.bin")
-    before = fingerprint(folder)
-    (folder / "model.safetensors").unlink()
-    assert fingerprint(folder) != before
-    np.testing.assert_array_equal(logits_of(load_classifier(str(folder)), TEXTS), expected)
-
-
-def test_a_model_folder_is_found_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny_base(tmp_path / "model")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert find_model("~/model") == tmp_path / "model"
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu-of-mine", "xla"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cod_cli.artifacts import Artifact, Run
-from cod_cli.errors import CodError, UsageError
+from cod_cli.errors import CodError
 from cod_cli.jsonl import append_records, write_records
 from cod_cli.models import load_classifier, logits_of
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
@@ -17,7 +17,7 @@ from cod_cli.report import Ui
 from cod_cli.settings import LabelSettings
 from cod_cli.stages import label as stage
 from cod_cli.stages.label import LabelResult, label
-from tests.tiny import LANGUAGE, sentences, tiny_classifier
+from tests.tiny import LANGUAGE, sentences
 
 LABELS = ["negative", "positive"]
 SHOTS = [Shot(id=f"d/train/{i}", text=text, label=name) for i, (text, name) in enumerate(sentences(6), start=1)]
@@ -183,56 +183,6 @@ def test_what_the_verifier_asked_is_not_scored_again(run: Run, teacher_folder: P
     assert ask(other, teacher_folder).counts["from_cache"] == 4
 
 
-def test_an_unfinished_input_is_refused_with_the_command_that_finishes_it(run: Run, teacher_folder: Path) -> None:
-    finish(run.counterfactuals, CFES, complete=False)
-    with pytest.raises(CodError, match=r"2-counterfactuals\.jsonl is not complete") as caught:
-        ask(run, teacher_folder)
-    assert "cod counterfact" in str(caught.value.hint)
-
-
-def test_shots_must_be_there(tmp_path: Path, teacher_folder: Path) -> None:
-    run = Run(tmp_path)
-    with pytest.raises(CodError, match="does not exist") as caught:
-        ask(run, teacher_folder)
-    assert "cod sample" in str(caught.value.hint)
-    finish(run.shots, [])
-    with pytest.raises(CodError, match="holds no shots"):
-        ask(run, teacher_folder)
-
-
-def test_another_teacher_is_refused_and_force_archives(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
-    ask(run, teacher_folder)
-    before = run.soft_labels.path.read_bytes()
-    other = tiny_classifier(tmp_path / "other", seed=4)
-    with pytest.raises(CodError, match="begun with other settings"):
-        ask(run, other)
-    assert run.soft_labels.path.read_bytes() == before
-    assert counted(ask(run, other, force=True)) == (0, 6, 0)
-    archived = list(run.folder.glob("archive/*/3-soft-labels.jsonl"))
-    assert [path.read_bytes() for path in archived] == [before]
-
-
-def test_a_retrained_teacher_under_the_same_name_is_refused(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(teacher_folder, tmp_path / "teacher"))
-    ask(run, folder)
-    tiny_classifier(folder, seed=4)
-    with pytest.raises(CodError, match="weights have changed"):
-        ask(run, folder)
-
-
-def test_the_same_teacher_under_another_path_is_welcome(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
-    ask(run, teacher_folder)
-    moved = Path(shutil.copytree(teacher_folder, tmp_path / "moved"))
-    assert counted(ask(run, moved)) == (6, 0, 0)
-
-
-def test_a_failing_teacher_does_not_archive_anything(run: Run, teacher_folder: Path) -> None:
-    ask(run, teacher_folder)
-    with pytest.raises(CodError):
-        ask(run, Path("/nowhere/at/all"), force=True)
-    assert len(run.soft_labels.read()) == 6
-
-
 def test_where_no_teacher_is_named_the_one_that_checked_the_counterfactuals_is_taken(
     run: Run, teacher_folder: Path
 ) -> None:
@@ -241,13 +191,6 @@ def test_where_no_teacher_is_named_the_one_that_checked_the_counterfactuals_is_t
     assert ask(run, None).teacher == str(teacher_folder)
     assert run.soft_labels.require().settings["max_length"] == 64
     assert counted(ask(run, None)) == (10, 0, 0)
-
-
-def test_no_teacher_at_all_is_a_usage_error(run: Run) -> None:
-    finish(run.counterfactuals, CFES, settings={"teacher": None})
-    with pytest.raises(UsageError, match="no teacher") as caught:
-        ask(run, None)
-    assert "--teacher" in str(caught.value.hint)
 
 
 def test_counterfactuals_checked_against_another_teacher_are_mentioned(
@@ -264,26 +207,6 @@ def test_rivals_are_labelled_too(run: Run, teacher_folder: Path) -> None:
     result = ask(run, teacher_folder)
     assert (result.counts["rivals"], result.counts["flipped"]) == (1, 0)
     assert run.soft_labels.read()[-1].id == f"{SHOTS[0].id}~positive@eda"
-
-
-def test_one_id_for_two_texts_is_refused(run: Run, teacher_folder: Path) -> None:
-    finish(run.counterfactuals, [counterfactual(SHOTS[0], id=SHOTS[1].id)])
-    with pytest.raises(CodError, match="stands for two texts"):
-        ask(run, teacher_folder)
-
-
-def test_a_label_that_no_shot_has_is_refused(run: Run, teacher_folder: Path) -> None:
-    finish(run.counterfactuals, [counterfactual(SHOTS[0], label="postive")])
-    with pytest.raises(CodError, match="has the label 'postive'"):
-        ask(run, teacher_folder)
-
-
-def test_a_torn_line_is_named_by_file_and_line(run: Run, teacher_folder: Path) -> None:
-    ask(run, teacher_folder)
-    lines = run.soft_labels.path.read_text().splitlines(keepends=True)
-    run.soft_labels.path.write_text("".join([*lines[:2], lines[2][:20] + "\n", *lines[3:]]))
-    with pytest.raises(CodError, match=r"3-soft-labels\.jsonl, line 3"):
-        ask(run, teacher_folder)
 
 
 def test_shots_drawn_anew_with_other_labels_are_labelled_anew(run: Run, teacher_folder: Path) -> None:
