@@ -149,9 +149,9 @@ def _write(run: Run, shared: _Shared, settings: RivalSettings) -> None:
     # Whoever does not ask the teacher does not know that it is wrong about a shot.
     chosen = read.chosen if RIVALS[settings.kind].flips else {}
     manifest = run.counterfactuals.check(settings.results(), teacher=shared.teacher.fingerprint)
-    with _generator(run, shared, settings) as generator:
-        ledger = _RivalLedger(run, wanted, chosen, [generator])
-        ledger.kind = settings.kind
+    with _generators(run, shared, settings) as generators:
+        ledger = _RivalLedger(run, wanted, chosen, generators)
+        ledger.call(settings.kind)
         ledger.resume(manifest)
         if manifest is None or not manifest.complete or ledger.asked(len(shared.shots)):
             fill(ledger, _verifier(shared, settings.kind), settings, shared.teacher, len(shared.shots), shared.ui)
@@ -163,6 +163,12 @@ class _RivalLedger(Ledger):
     """A ledger whose rows are called after their rival."""
 
     kind = "cfe"
+
+    def call(self, kind: str) -> None:
+        """Name the rival; one that nobody checks may hold copies of its shots."""
+        self.kind = kind
+        if kind == "cod-unverified":
+            self._texts.clear()
 
     def counterfactuals(self) -> list[Counterfactual]:
         """The accepted rows in shot order."""
@@ -181,27 +187,32 @@ def _verifier(shared: _Shared, kind: str) -> Verifier:
 
 
 @contextmanager
-def _generator(run: Run, shared: _Shared, settings: RivalSettings) -> Iterator[Generator]:
+def _generators(run: Run, shared: _Shared, settings: RivalSettings) -> Iterator[list[Generator]]:
     kind, ui = settings.kind, shared.ui
     if RIVALS[kind].llm:
         prompted = dataclasses.replace(settings, prompt=settings.prompt or (kind,))
         with open_generator(run.replies, prompted, shared.labels, ui.note) as llm:
-            yield llm
+            yield [llm]
     elif kind in ("eda", "aeda"):
         texts = training_texts(shared.run, ui.note) if kind == "eda" else []
-        yield open_augmenter(kind, shared.teacher, texts, f"{shared.seed} {settings.seed}")
+        yield [open_augmenter(kind, shared.teacher, texts, f"{shared.seed} {settings.seed}")]
     elif kind in _CHOICES:
-        yield open_editor(shared.teacher, training_texts(shared.run, ui.note), _CHOICES[kind])
+        yield [_editor(shared, _CHOICES[kind])]
     else:
         yield _again(shared, first=kind == "cod-unverified")
 
 
-def _again(shared: _Shared, *, first: bool) -> Generator:
+def _again(shared: _Shared, *, first: bool) -> list[Generator]:
     """Whoever wrote the CFEs, once more: with all tries, or with the first alone."""
     run, source = shared.run, shared.recorded
     run.counterfactuals.require()
     if source.get("generator") == "editor":
-        return open_editor(shared.teacher, training_texts(run, shared.ui.note), "first" if first else "smallest")
+        return [_editor(shared, "first" if first else "smallest")]
     if source.get("generator") == "file" and source.get("from_file"):
-        return open_pairs(Path(source["from_file"]), shared.shots, shared.labels)
-    return Replay(run.read_replies(), max_attempts=1 if first else None)
+        return [open_pairs(Path(source["from_file"]), shared.shots, shared.labels)]
+    replies = Replay(run.read_replies(), max_attempts=1 if first else None)
+    return [replies, _editor(shared, "smallest")] if source.get("fallback") and not first else [replies]
+
+
+def _editor(shared: _Shared, choice: Choice) -> Generator:
+    return open_editor(shared.teacher, training_texts(shared.run, shared.ui.note), choice)

@@ -177,7 +177,8 @@ def test_an_llms_first_reply_is_taken_as_it_was_and_nothing_is_sent(run: Run, te
         assert len(llm.requests) == sent
     made = rows(run, "cod-unverified")
     assert made[0].text == "a story about two friends ."
-    assert len(made) == 3  # the unchanged copy of a shot is no further row
+    assert (made[1].text, made[1].label) == (shots[1].text, made[1].label) != (shots[1].text, shots[1].label)
+    assert len(made) == K // 2
     assert {row.text for row in rows(run, "cod-unreverted")} == {row.text for row in run.counterfactuals.read()}
 
 
