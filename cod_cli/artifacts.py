@@ -46,6 +46,8 @@ class Run:
         self.teacher_labels = Artifact(self, "5-teacher", SoftLabel, f"cod eval {folder}")
         self.replies = self.folder / "2-replies.jsonl"
         self.attempts = self.folder / "2-attempts.jsonl"
+        self.teacher_replies = self.folder / "3-replies.jsonl"
+        self.eval_replies = self.folder / "5-replies.jsonl"
         self.students = self.folder / "4-students"
         self.predictions = self.folder / "5-predictions.jsonl"
         self.scores = Artifact(self, "5-scores", Score, f"cod eval {folder}")

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from cod_cli.chat import Choice, Outcome, Request
 from cod_cli.errors import CodError
 from cod_cli.jsonl import read_records, to_line
-from cod_cli.records import Record, Reply
+from cod_cli.records import Record, Reply, TeacherReply
 
 R = TypeVar("R", bound=Record)
 
@@ -171,4 +171,33 @@ def _reply_rows(key: str, request: Request, outcome: Outcome) -> list[Reply]:
 
 def _reply_outcome(rows: Sequence[Reply]) -> Outcome:
     choices = tuple(Choice(row.text, row.finish_reason) for row in rows)
+    return Outcome(choices, model=rows[0].model, usage=rows[0].usage, latency_s=rows[0].latency_s, source="journal")
+
+
+def open_teacher_journal(path: Path) -> Journal[TeacherReply]:
+    """The journal of an LLM that is asked for classes: one line for each choice, the usage on the first."""
+    return Journal(path, TeacherReply, _teacher_rows, _teacher_outcome)
+
+
+def _teacher_rows(key: str, request: Request, outcome: Outcome) -> list[TeacherReply]:
+    return [
+        TeacherReply(
+            key=key,
+            question=request.shot_id,
+            sample=request.sample,
+            text=choice.text,
+            finish_reason=choice.finish_reason,
+            logprobs=[list(position) for position in choice.logprobs] if choice.logprobs else None,
+            model=outcome.model,
+            usage=dict(outcome.usage) if outcome.usage and index == 0 else None,
+            latency_s=round(outcome.latency_s, 3),
+        )
+        for index, choice in enumerate(outcome.choices)
+    ]
+
+
+def _teacher_outcome(rows: Sequence[TeacherReply]) -> Outcome:
+    choices = tuple(
+        Choice(row.text, row.finish_reason, tuple(map(tuple, row.logprobs)) if row.logprobs else None) for row in rows
+    )
     return Outcome(choices, model=rows[0].model, usage=rows[0].usage, latency_s=rows[0].latency_s, source="journal")

@@ -78,6 +78,24 @@ class Reply(SparseRecord):
     prompt: str | None = None
 
 
+class TeacherReply(Record):
+    """One paid choice of an LLM that was asked for the class of a text, on disk before it is used.
+
+    ``question`` is the hash of the text and that of the whole chat; ``logprobs`` holds for each token its most
+    probable alternatives, (token, natural log of p). The choices of one request share a key.
+    """
+
+    key: str
+    question: str
+    sample: int
+    text: str
+    finish_reason: str | None
+    logprobs: list[list[tuple[str, float]]] | None
+    model: str
+    usage: dict[str, int] | None
+    latency_s: float
+
+
 class Attempt(SparseRecord):
     """What became of one candidate; ``n`` counts from 1 for each (shot, target).
 

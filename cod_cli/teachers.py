@@ -1,22 +1,29 @@
 """Teachers: who says how probable each class is for a text, in the run's label order."""
 
 import copy
-import difflib
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cod_cli.blackbox import BlackBoxTeacher
 from cod_cli.cache import Cache, default_path
 from cod_cli.checkpoints import fingerprint
-from cod_cli.columns import parse_names
-from cod_cli.errors import CodError, UsageError
+from cod_cli.errors import UsageError
+from cod_cli.journal import open_teacher_journal
+from cod_cli.llm import Client
+from cod_cli.matching import match_labels as match_labels
 from cod_cli.metrics import flips as flips
 from cod_cli.models import Classifier, Progress, load_classifier, logits_of, longest
-from cod_cli.records import text_sha
+from cod_cli.opinions import Opinion, Opinions, class_codes
+from cod_cli.pacing import Limits
+from cod_cli.prices import price_within
+from cod_cli.records import Shot, text_sha
 from cod_cli.settings import TeacherOptions
+from cod_cli.templates import class_messages, find_prompt
 
 Logits = npt.NDArray[np.float32]
 
@@ -53,8 +60,15 @@ class Teacher(Protocol):
         """How many different texts it was asked about, answers from a cache included."""
         ...
 
-    def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
-        """Raw logits [n, C], float32."""
+    @property
+    def cheap(self) -> bool:
+        """Whether asking costs no money, so that many texts may be tried."""
+        ...
+
+    def logits(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> Logits:
+        """Raw logits [n, C], float32; ``families`` are the ids of the shots that the texts are or stem from."""
         ...
 
 
@@ -68,6 +82,7 @@ class WhiteBoxTeacher:
     """
 
     source: Literal["logits"] = "logits"
+    cheap = True
 
     def __init__(
         self,
@@ -102,7 +117,16 @@ class WhiteBoxTeacher:
         teacher._forget()
         return teacher
 
-    def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> Logits:
+    def opinions(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> Opinions:
+        """The logits, a row for each text."""
+        rows = self.logits(texts, progress=progress).tolist()
+        return Opinions(tuple(Opinion(tuple(row), self.source) for row in rows))
+
+    def logits(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> Logits:
         """Raw logits [n, C] in float32, columns in the run's label order."""
         keys = [f"{self.fingerprint}:{self.max_length}:{text_sha(text)}" for text in texts]
         unknown = [key for key in keys if key not in self._known]
@@ -120,6 +144,11 @@ class WhiteBoxTeacher:
     def queries(self) -> int:
         """The different texts that were asked about, and one for each text whose gradient was."""
         return len(self._known) + self.gradients
+
+    @property
+    def memory_size(self) -> int:
+        """Texts whose logits are kept, those of other teachers included."""
+        return self._cache.count()
 
     @property
     def cache_problem(self) -> str | None:
@@ -142,6 +171,9 @@ class WhiteBoxTeacher:
         self.scored += len(fresh)
 
 
+AnyTeacher = WhiteBoxTeacher | BlackBoxTeacher
+
+
 def load_teacher(settings: TeacherOptions, labels: Sequence[str], *, batch_size: int = 32) -> WhiteBoxTeacher:
     """The teacher of ``--teacher``, its columns put into the run's label order.
 
@@ -153,9 +185,9 @@ def load_teacher(settings: TeacherOptions, labels: Sequence[str], *, batch_size:
     """
     if not settings.teacher:
         raise UsageError("no teacher is named", "add --teacher with a model folder or Hub id")
-    if settings.teacher.startswith("openai:"):
+    if settings.llm is not None:
         raise UsageError(
-            f"--teacher {settings.teacher}: LLMs are not supported as teachers yet",
+            f"--teacher {settings.teacher}: an LLM's weights are not at hand, and this needs them",
             "use a model folder or Hub id with a classification head; `cod teach` makes one",
         )
     classifier = load_classifier(settings.teacher, device=settings.device)
@@ -171,55 +203,68 @@ def load_teacher(settings: TeacherOptions, labels: Sequence[str], *, batch_size:
     )
 
 
-def match_labels(teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None) -> list[int]:
-    """For each of ``labels`` its index among the teacher's.
+@contextmanager
+def open_teacher(
+    settings: TeacherOptions,
+    labels: Sequence[str],
+    replies: Path,
+    *,
+    shots: Sequence[Shot] = (),
+    batch_size: int = 32,
+    note: Callable[[str], object] | None = None,
+) -> Iterator[AnyTeacher]:
+    """The teacher of ``--teacher``, whatever it is; what an LLM says is journalled in ``replies``.
 
     Args:
-        teachers: the teacher's own names, in the order of its logits.
-        labels: the run's.
-        renamed: the value of ``--teacher-labels``, ``LABEL_0=negative,LABEL_1=positive``.
+        labels: the run's classes in order.
+        shots: where an LLM's demonstrations are taken from.
+        batch_size: texts in one forward pass of a model.
+        note: told of what an LLM's server does not take.
+
+    Raises:
+        UsageError: no teacher named, a prompt that does not fit, a cap on cost without a price.
+        CodError: no such model, labels that do not match, or another process is writing ``replies``.
     """
-    names = _rename(teachers, labels, renamed)
-    order = {label: index for index, label in enumerate(names) if label in labels}
-    for index, name in enumerate(names):
-        alike = [label for label in labels if label not in order and label.casefold() == name.casefold()]
-        if name not in order and len(alike) == 1:
-            order[alike[0]] = index
-    if len(order) < len(labels) or len(set(order.values())) < len(teachers):
-        raise _mismatch(teachers, labels, order)
-    return [order[label] for label in labels]
+    if settings.llm is None:
+        yield load_teacher(settings, labels, batch_size=batch_size)
+    else:
+        with _open_llm(settings, labels, replies, shots, note) as teacher:
+            yield teacher
 
 
-def _rename(teachers: Sequence[str], labels: Sequence[str], renamed: str | None) -> list[str]:
-    new = parse_names("--teacher-labels", renamed) if renamed else {}
-    strangers = [
-        *(name for name in new if name not in teachers),
-        *(name for name in new.values() if name not in labels),
-    ]
-    if strangers:
+def _open_llm(
+    settings: TeacherOptions,
+    labels: Sequence[str],
+    replies: Path,
+    shots: Sequence[Shot],
+    note: Callable[[str], object] | None,
+) -> BlackBoxTeacher:
+    if not settings.llm:
+        raise UsageError("--teacher openai: names no LLM", "write it as openai:MODEL")
+    if settings.teacher_labels:
         raise UsageError(
-            f"--teacher-labels: there is no label {strangers[0]!r}",
-            f"the teacher's are {', '.join(teachers)}; the shots' are {', '.join(labels)}",
+            "--teacher-labels is about a model's own names, and an LLM has none",
+            "describe the classes under `labels` in a prompt of your own: --teacher-prompt FILE",
         )
-    return [new.get(name, name) for name in teachers]
-
-
-def _mismatch(teachers: Sequence[str], labels: Sequence[str], order: Mapping[str, int]) -> CodError:
-    message = f"the teacher's labels ({', '.join(teachers)}) are not those of the shots ({', '.join(labels)})"
-    if len(teachers) != len(labels):
-        return CodError(message, f"use a teacher with these {len(labels)} classes; `cod teach` makes one")
-    left = [name for index, name in enumerate(teachers) if index not in order.values()]
-    right = [label for label in labels if label not in order]
-    guesses = ",".join(f"{name}={guess}" for name, guess in zip(left, _guess(left, right), strict=True))
-    return CodError(message, f"say which is which, after checking this guess: --teacher-labels {shlex.quote(guesses)}")
-
-
-def _guess(left: Sequence[str], right: Sequence[str]) -> list[str]:
-    """For each name on the left one on the right: where they resemble each other that one, else in order."""
-    free, guesses = list(right), []
-    for name in left:
-        alike = difflib.get_close_matches(name.casefold(), [label.casefold() for label in free], n=1, cutoff=0.4)
-        found = next((label for label in free if label.casefold() in alike), free[0])
-        free.remove(found)
-        guesses.append(found)
-    return guesses
+    prompt = find_prompt(settings.teacher_prompt)
+    class_messages(prompt, "", labels, class_codes(labels))  # refused before a file is made
+    price = price_within(settings.llm, settings.llm_price, settings.max_cost)
+    client = Client(
+        settings.llm,
+        base_url=settings.llm_url,
+        limits=Limits.of(settings),
+        price=price,
+        journal=open_teacher_journal(replies),
+        note=note,
+    )
+    return BlackBoxTeacher(
+        client,
+        prompt,
+        labels,
+        shots=shots,
+        demos=settings.demos,
+        votes=settings.votes,
+        memory=Cache(default_path("soft-labels")) if settings.cache else None,
+        price=price,
+        note=note,
+    )

@@ -172,6 +172,29 @@ def messages(prompt: Prompt, shot: Shot, target: str, labels: Sequence[str]) -> 
     return [message for message in chat if message["content"]]
 
 
+def class_messages(
+    prompt: Prompt, text: str, labels: Sequence[str], codes: Sequence[str], demos: Sequence[Shot] = ()
+) -> list[Message]:
+    """The chat messages that ask for the class of a text, by its code; ``demos`` stand before it as turns.
+
+    Raises:
+        UsageError: the prompt is no such question.
+    """
+    if not prompt.asks_for_class or prompt.examples:
+        raise UsageError(
+            f"the prompt {prompt.name} is no question about a text's class",
+            "one uses $text and $labels only and has no examples; start from: cod show --prompt teacher > mine.yaml",
+        )
+    code_of = dict(zip(labels, codes, strict=True))
+    listed = "\n".join(f"{code_of[name]} = {_described(name, prompt.labels)[2:]}" for name in labels)
+    chat = [{"role": "system", "content": _fill(prompt.system, text, "", "", listed)}]
+    for demo in demos:
+        chat.append({"role": "user", "content": _fill(prompt.user, demo.text, "", "", listed)})
+        chat.append({"role": "assistant", "content": code_of[demo.label]})
+    chat.append({"role": "user", "content": _fill(prompt.user, text, "", "", listed)})
+    return [message for message in chat if message["content"]]
+
+
 def _described(name: str, descriptions: Mapping[str, str]) -> str:
     return f"- {name}: {descriptions[name]}" if name in descriptions else f"- {name}"
 
