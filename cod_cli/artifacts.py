@@ -29,6 +29,7 @@ from cod_cli.records import (
     Student,
     SweepPlan,
     Teacher,
+    TeacherReply,
 )
 
 R = TypeVar("R", bound=Record)
@@ -97,6 +98,11 @@ class Run:
     def rival(self, kind: str) -> "Artifact[Counterfactual]":
         """The rows of one rival, ``2-KIND.jsonl``."""
         return Artifact(self, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
+
+    def read_teacher_replies(self, path: Path | None = None) -> list[TeacherReply]:
+        """What an LLM was paid for as a teacher (or in ``path``), a line torn by a kill left out."""
+        path = path or self.teacher_replies
+        return read_records(path, TeacherReply, torn_tail=True) if path.exists() else []
 
     def rival_rows(self) -> list[Counterfactual]:
         """The rows of every rival's file; it is a rival's if it has a manifest."""

@@ -171,11 +171,19 @@ class BlackBoxTeacher:
             self.scored += len(fresh)
         return Opinions(tuple(self._known.get(question.key) for question in asked), reason)
 
-    def estimate(self, texts: Sequence[str], families: Sequence[str | None] | None = None) -> Estimate:
-        """What asking about these texts will take, where the server gives log-probabilities."""
-        missing = self._recall(self._questions(texts, families))
-        requests = (self._request(question) for question in missing)
-        return estimate(((request, "A") for request in requests if not self.client.known(request)), self._price)
+    def estimate(
+        self, texts: Sequence[str], families: Sequence[str | None] | None = None, *, anew: bool = False
+    ) -> Estimate:
+        """What asking about these texts will take, where the server gives log-probabilities.
+
+        Args:
+            texts: what to ask about.
+            families: see `opinions`.
+            anew: whether answers that are there count, too, as for texts like these that nobody has seen yet.
+        """
+        asked = self._questions(texts, families)
+        requests = [self._request(question) for question in (asked if anew else self._recall(asked))]
+        return estimate(((r, "A") for r in requests if anew or not self.client.known(r)), self._price)
 
     def _questions(self, texts: Sequence[str], families: Sequence[str | None] | None) -> list[_Question]:
         return [self._question(*pair) for pair in zip(texts, families or [None] * len(texts), strict=True)]

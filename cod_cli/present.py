@@ -12,6 +12,7 @@ from rich.text import Text
 from cod_cli import tables
 from cod_cli.artifacts import Run
 from cod_cli.kinds import OTHER_BUDGET
+from cod_cli.prices import Estimate
 from cod_cli.records import Record
 from cod_cli.report import printable
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.demo import DemoResult
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalResult
-    from cod_cli.stages.label import LabelResult
+    from cod_cli.stages.label import LabelPlan, LabelResult
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
@@ -80,13 +81,16 @@ def _after_counterfact(run: Run) -> str:
 
 
 def _plan(plan: CounterfactPlan) -> RenderableType:
-    lines = [
-        f"{name}: {what.calls} requests, about {what.prompt_tokens:,} + {what.completion_tokens:,} tokens"
-        + ("" if what.cost is None else f", about {what.cost:.4f}")
-        for name, what in (("all shots", plan.everything), ("--for-mix cod", plan.for_mix_cod))
-    ]
+    lines = [_estimate("all shots", plan.everything), _estimate("--for-mix cod", plan.for_mix_cod)]
+    if plan.checks is not None:
+        lines.append(_estimate(f"checks by {plan.teacher}, at least", plan.checks))
     retries = f"first attempts only; up to {plan.max_attempts} where a reply does not flip. Nothing was sent."
     return printable("\n".join([*lines, retries]))
+
+
+def _estimate(name: str, what: Estimate) -> str:
+    tokens = f"{name}: {what.calls} requests, about {what.prompt_tokens:,} + {what.completion_tokens:,} tokens"
+    return tokens + ("" if what.cost is None else f", about {what.cost:.4f}")
 
 
 def rival(result: RivalResult) -> RenderableType:
@@ -102,8 +106,12 @@ def rival(result: RivalResult) -> RenderableType:
     return _next("\n".join(lines), f"cod label {folder}; cod distill {folder} --student S --mix {kind}")
 
 
-def label(result: LabelResult) -> RenderableType:
-    """How many rows are labelled and how often the teacher agrees with the shots' labels."""
+def label(result: LabelResult | LabelPlan) -> RenderableType:
+    """How many rows are labelled and how often the teacher agrees with the shots' labels; or what it would cost."""
+    if type(result).__name__ == "LabelPlan":
+        plan = cast("LabelPlan", result)
+        return printable(_estimate(f"{plan.teacher}, {plan.rows} rows", plan.estimate) + ". Nothing was sent.")
+    result = cast("LabelResult", result)
     counts = result.counts
     also = f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
     line = (
@@ -111,8 +119,26 @@ def label(result: LabelResult) -> RenderableType:
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )
-    done = _next(line, f"cod distill {result.run.folder} --student S")
+    done = _next("\n".join([line, *_asked(result)]), f"cod distill {result.run.folder} --student S")
     return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
+
+
+def _asked(result: LabelResult) -> list[str]:
+    """What the memory saved, and what an LLM took."""
+    lines = []
+    if result.hit_rate is not None:
+        counts = result.counts
+        lines.append(
+            f"memory: {counts['from_cache']} of {counts['new']} new labels were there ({result.hit_rate:.0%}); "
+            f"it holds {result.memory_size:,}"
+        )
+    if result.usage:
+        usage, cost = result.usage, "" if result.cost is None else f", cost {result.cost:.4f}"
+        lines.append(
+            f"{result.covered_mass:.1%} of its probability falls on the classes; this run took "
+            f"{usage['prompt_tokens']:,} + {usage['completion_tokens']:,} tokens of it{cost}"
+        )
+    return lines
 
 
 def distill(result: DistillResult) -> RenderableType:

@@ -113,6 +113,16 @@ class Estimate:
     completion_tokens: int
     cost: float | None
 
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """Both together."""
+        known = self.cost is not None and other.cost is not None
+        return Estimate(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            (self.cost or 0.0) + (other.cost or 0.0) if known else None,
+        )
+
 
 def estimate(requests: Iterable[tuple[Request, str]], price: Price | None) -> Estimate:
     """Calls, tokens and cost of requests, each given with a text about as long as one reply to it."""

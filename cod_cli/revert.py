@@ -12,6 +12,8 @@ from cod_cli.teachers import Teacher, flips
 
 # Up to so many spans every subset is tried: at most 63 texts a pair.
 EXHAUSTIVE = 6
+# … and where each text costs money up to so many: at most 6.
+FRUGAL = 3
 # A text is written anew, not edited, where more than this share of the words changed, and more than these few.
 REWRITE_RATIO = 0.5
 REWRITE_WORDS = 3
@@ -19,11 +21,15 @@ REWRITE_WORDS = 3
 
 @dataclass(frozen=True)
 class Pair:
-    """A text and its counterfactual for the class ``target`` (index in the teacher's label order)."""
+    """A text and its counterfactual for the class ``target`` (index in the teacher's label order).
+
+    ``family`` is the id of the shot that both belong to.
+    """
 
     source: str
     text: str
     target: int
+    family: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,26 +45,29 @@ def minimise(pairs: Sequence[Pair], teacher: Teacher) -> list[Minimal]:
 
     Up to six spans all subsets are tried and the one with the fewest changed tokens wins (the most
     confident of equals); with more, single spans are undone, the longest first, until six are left or
-    none can go. A text written anew is left as it is: half of it undone is no sentence.
+    none can go; three where the teacher is not cheap. A text written anew is left as it is: half of it undone is no
+    sentence.
 
     Returns:
         one result for each pair, in order; every text flips the teacher if the given one did.
     """
     texts = [pair.text for pair in pairs]
     certified = [False] * len(pairs)
-    before = teacher.logits([pair.source for pair in pairs])
+    exhaustive = EXHAUSTIVE if teacher.cheap else FRUGAL
+    before = teacher.logits([pair.source for pair in pairs], families=[pair.family for pair in pairs])
     active = [i for i, pair in enumerate(pairs) if not is_rewrite(pair.source, pair.text)]
     while active:
         # The spans of what is left may be cut otherwise than before, so each result is looked at again.
-        trials = [_trials(pairs[i].source, texts[i]) for i in active]
-        logits = teacher.logits([trial.text for found in trials for trial in found])
+        trials = [_trials(pairs[i].source, texts[i], exhaustive) for i in active]
+        families = [pairs[i].family for i, found in zip(active, trials, strict=True) for _ in found]
+        logits = teacher.logits([trial.text for found in trials for trial in found], families=families)
         remaining, start = [], 0
         for i, found in zip(active, trials, strict=True):
             after = logits[start : start + len(found)]
             start += len(found)
             best = _smallest_flip(found, before[i], after, pairs[i].target)
             if best is None:
-                certified[i] = len(spans(pairs[i].source, texts[i])) <= EXHAUSTIVE
+                certified[i] = len(spans(pairs[i].source, texts[i])) <= exhaustive
             else:
                 texts[i] = best.text
                 remaining.append(i)
@@ -79,13 +88,13 @@ class _Trial:
     size: int
 
 
-def _trials(source: str, text: str) -> list[_Trial]:
+def _trials(source: str, text: str, exhaustive: int) -> list[_Trial]:
     """The texts with fewer spans edited: every proper subset but the empty one, or one span less where there are many.
 
     With them, where it differs, the text with all its edits and the source's white space elsewhere.
     """
     found = spans(source, text)
-    fewest = 1 if len(found) <= EXHAUSTIVE else len(found) - 1
+    fewest = 1 if len(found) <= exhaustive else len(found) - 1
     subsets = (kept for n in range(fewest, len(found) + 1) for kept in combinations(range(len(found)), n))
     trials = (_Trial(apply(source, text, kept), sum(_size(found[i]) for i in kept)) for kept in subsets)
     return [trial for trial in trials if trial.text not in (text, "")]

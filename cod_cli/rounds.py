@@ -14,11 +14,11 @@ from cod_cli.generators import Generator, Proposal
 from cod_cli.generators.openai import OpenAIGenerator
 from cod_cli.judge import Judge
 from cod_cli.ledger import Ledger
-from cod_cli.prices import find_price
+from cod_cli.prices import Price, find_price
 from cod_cli.records import Manifest
 from cod_cli.report import Ui
 from cod_cli.settings import LLMOptions
-from cod_cli.teachers import Teacher
+from cod_cli.teachers import Teacher, paid
 from cod_cli.verify import Candidate, Verifier
 
 T = TypeVar("T")
@@ -131,7 +131,11 @@ def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -
         for proposal in proposals
         for text in proposal.texts
     ]
-    verdicts = iter(verifier.judge(candidates, ledger.texts()))
+    try:
+        verdicts = iter(verifier.judge(candidates, ledger.texts()))
+    except PartialError as error:  # an LLM that is the teacher has not answered: what it did say is on disk
+        candidates, verdicts = [], iter(())
+        proposals = [Proposal(p.need, (), "error", error.message) if p.texts else p for p in proposals]
     for proposal in proposals:
         mine = list(islice(verdicts, len(proposal.texts)))
         tries = ledger.settle(proposal, mine)
@@ -159,9 +163,8 @@ def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LL
         ledger.save()
     run, counts = ledger.run, {**ledger.counts(), QUERIES: queries}
     complete = not counts["unanswered"] or settings.accept_partial
-    usage = _usage(run)
     price = find_price(settings.model, settings.price) if settings.model else None
-    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    usage, cost = _paid(run, settings, price)
     rows = ledger.counterfactuals()
     run.counterfactuals.finish(
         manifest.replace(price=(price.prompt, price.completion) if price else None),
@@ -180,7 +183,12 @@ def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LL
         )
 
 
-def _usage(run: Run) -> dict[str, int]:
-    """Tokens of all replies that this run has paid for."""
-    paid = [reply.usage for reply in run.read_replies() if reply.usage]
-    return {name: sum(usage.get(name, 0) for usage in paid) for name in ("prompt_tokens", "completion_tokens")}
+def _paid(run: Run, settings: LLMOptions, price: Price | None) -> tuple[dict[str, int], float | None]:
+    """Tokens of all replies that this run has paid for, those of an LLM that is the teacher apart, and their cost."""
+    told = [reply.usage for reply in run.read_replies() if reply.usage]
+    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
+    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    checks, checks_cost = paid(settings, run.read_teacher_replies())
+    if checks and (settings.model is None or cost is not None):
+        cost = None if checks_cost is None else checks_cost + (cost or 0.0)
+    return usage | {f"teacher_{name}": number for name, number in checks.items()}, cost

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 from cod_cli.artifacts import Run
 from cod_cli.data import Table, load_table
+from cod_cli.endpoint import endpoint_url
 from cod_cli.errors import CodError
-from cod_cli.settings import TeacherOptions
+from cod_cli.settings import LLMOptions, TeacherOptions
 
 Options = TypeVar("Options", bound=TeacherOptions)
 
@@ -46,7 +47,19 @@ def with_recorded_teacher(run: Run, settings: Options) -> Options:
     manifests = [run.soft_labels.manifest(), run.counterfactuals.manifest()]
     recorded: dict[str, Any] = next((m.settings for m in manifests if m and m.settings.get("teacher")), {})
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    names = [name for name in ("teacher", "teacher_labels", "max_length") if name in recorded]
+    if "teacher_url" in recorded:  # the checks' endpoint, where the other one is the generator's
+        recorded = {**recorded, "base_url": recorded["teacher_url"]}
+    of_llms = TeacherOptions.OF_LLMS if TeacherOptions(teacher=recorded.get("teacher")).llm else ()
+    names = [name for name in ("teacher", "teacher_labels", "max_length", *of_llms) if name in recorded]
     return dataclasses.replace(
         settings, **{name: recorded[name] for name in names if getattr(settings, name) == defaults[name]}
     )
+
+
+def with_endpoint(settings: Options) -> Options:
+    """An LLM teacher's address spelt out, so that its manifest says where later stages find it."""
+    if settings.llm is None:
+        return settings
+    where = "teacher_url" if isinstance(settings, LLMOptions) else "base_url"
+    spelt: dict[str, Any] = {where: endpoint_url(settings.llm_url)}
+    return dataclasses.replace(settings, **spelt)

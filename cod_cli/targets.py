@@ -18,7 +18,9 @@ class Readings:
 
 def read_by(teacher: Teacher | None, shots: Sequence[Shot], labels: Sequence[str]) -> Readings:
     """Show the shots to the teacher."""
-    rows = teacher.logits([shot.text for shot in shots]).tolist() if teacher else []
+    rows = (
+        teacher.logits([shot.text for shot in shots], families=[shot.id for shot in shots]).tolist() if teacher else []
+    )
     logits = {shot.id: row for shot, row in zip(shots, rows, strict=False)}
     return Readings(logits, {shot_id: labels[row.index(max(row))] for shot_id, row in logits.items()})
 

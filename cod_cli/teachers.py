@@ -1,7 +1,7 @@
 """Teachers: who says how probable each class is for a text, in the run's label order."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,8 +20,8 @@ from cod_cli.metrics import flips as flips
 from cod_cli.models import Classifier, Progress, load_classifier, logits_of, longest
 from cod_cli.opinions import Opinion, Opinions, class_codes
 from cod_cli.pacing import Limits
-from cod_cli.prices import price_within
-from cod_cli.records import Shot, text_sha
+from cod_cli.prices import find_price, price_within
+from cod_cli.records import Shot, SoftLabel, TeacherReply, text_sha
 from cod_cli.settings import TeacherOptions
 from cod_cli.templates import class_messages, find_prompt
 
@@ -268,3 +268,25 @@ def _open_llm(
         price=price,
         note=note,
     )
+
+
+def soft_label(row_id: str, text: str, said: Opinion, teacher: AnyTeacher) -> SoftLabel:
+    """A teacher's opinion as it stands on disk."""
+    return SoftLabel(
+        id=row_id,
+        text_sha=text_sha(text),
+        logits=[round(value, 6) for value in said.logits],
+        teacher=teacher.fingerprint,
+        source=said.source,
+        covered_mass=round(said.covered_mass, 6),
+    )
+
+
+def paid(settings: TeacherOptions, replies: Iterable[TeacherReply]) -> tuple[dict[str, int], float | None]:
+    """Tokens and cost of what an LLM that is the teacher was paid for; nothing where it is none."""
+    if settings.llm is None:
+        return {}, None
+    told = [reply.usage for reply in replies if reply.usage]
+    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
+    price = find_price(settings.llm, settings.llm_price)
+    return usage, price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None

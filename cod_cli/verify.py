@@ -104,16 +104,19 @@ class Verifier:
     def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         if self.teacher is None:
             return [Verdict(c, c.text, "accepted") for c in candidates]
-        before = self.teacher.logits([c.shot.text for c in candidates])
-        after = self.teacher.logits([c.text for c in candidates])
+        families = [c.shot.id for c in candidates]
+        before = self.teacher.logits([c.shot.text for c in candidates], families=families)
+        after = self.teacher.logits([c.text for c in candidates], families=families)
         flipped = [flips(b, a, self._index(c)) for c, b, a in zip(candidates, before, after, strict=True)]
         reverted = iter(self._revert(candidates, flipped, self.teacher))
         texts = [next(reverted) if flip else None for flip in flipped]
-        final = self.teacher.logits([m.text if m else c.text for m, c in zip(texts, candidates, strict=True)])
+        left = [m.text if m else c.text for m, c in zip(texts, candidates, strict=True)]
+        final = self.teacher.logits(left, families=families)
         return [self._verdict(*row) for row in zip(candidates, texts, before, final, strict=True)]
 
     def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
-        pairs = [Pair(c.shot.text, c.text, self._index(c)) for c, flip in zip(candidates, flipped, strict=True) if flip]
+        chosen = [c for c, flip in zip(candidates, flipped, strict=True) if flip]
+        pairs = [Pair(c.shot.text, c.text, self._index(c), c.shot.id) for c in chosen]
         if not self.revert:
             return [Minimal(pair.text, minimal=len(spans(pair.source, pair.text)) == 1) for pair in pairs]
         return minimise(pairs, teacher)
@@ -132,9 +135,9 @@ class Verifier:
         )
 
     def feedback(self, verdict: Verdict) -> str:
-        """What was wrong with a rejected text, and the words that the teacher's decision hangs on."""
+        """What was wrong with a rejected text and, where many questions are cheap, the words that decide it."""
         text = f"The text «{verdict.candidate.text}» does not do: {verdict.reason}."
-        if verdict.status == "no-flip" and self.teacher is not None:
+        if verdict.status == "no-flip" and self.teacher is not None and self.teacher.cheap:
             found = salient_words(self.teacher, verdict.candidate.text, self._index(verdict.candidate))
             text += f" The words that decide it: {', '.join(found)}." if found else ""
         return text
@@ -149,8 +152,9 @@ class SameClass(Verifier):
     def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
         if self.teacher is None:
             return super()._ask_teacher(candidates)
-        before = self.teacher.logits([c.shot.text for c in candidates])
-        after = self.teacher.logits([c.text for c in candidates])
+        families = [c.shot.id for c in candidates]
+        before = self.teacher.logits([c.shot.text for c in candidates], families=families)
+        after = self.teacher.logits([c.text for c in candidates], families=families)
         return [self._kept(*row) for row in zip(candidates, before, after, strict=True)]
 
     def _kept(self, candidate: Candidate, before: Logits, after: Logits) -> Verdict:

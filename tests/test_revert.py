@@ -17,12 +17,14 @@ from cod_cli.teachers import flips
 class FakeTeacher:
     """Logits by a function of the text; counts what it was asked."""
 
+    cheap = True
+
     def __init__(self, score: Callable[[str], list[float]], classes: int = 2) -> None:
         self.labels = [f"class {i}" for i in range(classes)]
         self.score = score
         self.calls: list[list[str]] = []
 
-    def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    def logits(self, texts: Sequence[str], **_: object) -> npt.NDArray[np.float32]:
         self.calls.append(list(texts))
         return np.array([self.score(text) for text in texts], dtype=np.float32).reshape(len(texts), len(self.labels))
 

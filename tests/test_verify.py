@@ -18,9 +18,10 @@ class WordTeacher:
     """Adds up the weights of the words: below zero is negative, above positive."""
 
     name, fingerprint, source = "words", "0" * 16, "logits"
+    cheap = True
     labels = ("negative", "positive")
 
-    def logits(self, texts: Sequence[str], *, progress: object = None) -> npt.NDArray[np.float32]:
+    def logits(self, texts: Sequence[str], **_: object) -> npt.NDArray[np.float32]:
         sums = [sum(WEIGHTS.get(word, 0.0) for word in words(text)) for text in texts]
         return np.array([[0.0, total] for total in sums], dtype=np.float32).reshape(len(texts), 2)
 

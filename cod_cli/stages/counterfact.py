@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from cod_cli.artifacts import Run
+from cod_cli.blackbox import BlackBoxTeacher
 from cod_cli.errors import UsageError
 from cod_cli.generators import Generator
 from cod_cli.generators.editor import open_editor
@@ -20,9 +21,9 @@ from cod_cli.records import Shot
 from cod_cli.report import Ui
 from cod_cli.rounds import fill, forget_empty_start
 from cod_cli.settings import CounterfactSettings
-from cod_cli.sources import training_texts
+from cod_cli.sources import training_texts, with_endpoint
 from cod_cli.targets import Readings, read_by, targets
-from cod_cli.teachers import Teacher, load_teacher
+from cod_cli.teachers import AnyTeacher, open_teacher
 from cod_cli.verify import Verifier
 
 
@@ -40,11 +41,16 @@ class CounterfactResult:
 
 @dataclass(frozen=True)
 class CounterfactPlan:
-    """What the first round of requests would take: for all shots, and for those that ``--for-mix cod`` needs."""
+    """What the first round of requests would take: for all shots, and for those that ``--for-mix cod`` needs.
+
+    ``checks`` is what an LLM that is the ``teacher`` would be asked on all shots and on one edit of each, at least.
+    """
 
     everything: Estimate
     for_mix_cod: Estimate
     max_attempts: int
+    teacher: str | None = None
+    checks: Estimate | None = None
 
 
 def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
@@ -55,12 +61,36 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     Raises:
         PartialError: some cases are without an answer; all else is saved.
     """
-    started = perf_counter()
     labels = run.shots.require().labels
+    settings = with_endpoint(settings)
     _check(settings, labels)
     run = hold_out(run, settings, labels) if settings.held_out else run
     shots = run.shots.read()
-    teacher = load_teacher(settings, labels) if settings.teacher else None
+    with _teacher(run, settings, labels, ui) as teacher:
+        return _counterfact(run, settings, shots, labels, teacher, ui)
+
+
+@contextmanager
+def _teacher(run: Run, settings: CounterfactSettings, labels: Sequence[str], ui: Ui) -> Iterator[AnyTeacher | None]:
+    """The teacher that checks, None where none is named."""
+    if not settings.teacher:
+        yield None
+        return
+    # The run's own shots are shown to an LLM, also where held-out rows stand in their place.
+    own = Run(run.folder)
+    with open_teacher(settings, labels, own.teacher_replies, shots=own.shots.read(), note=ui.note) as teacher:
+        yield teacher
+
+
+def _counterfact(
+    run: Run,
+    settings: CounterfactSettings,
+    shots: Sequence[Shot],
+    labels: list[str],
+    teacher: AnyTeacher | None,
+    ui: Ui,
+) -> CounterfactResult | CounterfactPlan:
+    started = perf_counter()
     judge = load_judge(settings, labels, teacher)
     if run.shots.edited():
         ui.note(f"{run.shots.path} was edited by hand since it was made")
@@ -69,11 +99,12 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     forget_empty_start(run)
     manifest = run.counterfactuals.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
     with _generators(run, settings, labels, shots, teacher, ui) as generators:
-        read = read_by(teacher, shots, labels)
+        unasked = settings.dry_run and settings.llm is not None
+        read = read_by(None if unasked else teacher, shots, labels)
         ledger = Ledger(run, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
         ledger.resume(manifest)
         if settings.dry_run:
-            return _plan(ledger, generators[0], len(shots))
+            return _plan(ledger, generators[0], shots, teacher)
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
             verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
@@ -92,6 +123,11 @@ def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
         )
     if settings.generator == "editor" and not settings.teacher:
         raise UsageError("--generator editor needs a teacher to guide it", "add --teacher")
+    if "editor" in (settings.generator, settings.fallback) and settings.llm is not None:
+        raise UsageError(
+            f"the editor follows the teacher's gradients, and {settings.teacher} has none",
+            "let an LLM alone write: --generator openai --model MODEL; or take a model folder or Hub id as --teacher",
+        )
     if settings.generator == "file" and not settings.from_file:
         raise UsageError("--generator file needs the pairs", "add --from FILE")
     if settings.generator == "openai" and not settings.model:
@@ -108,6 +144,8 @@ def _wanted(
     """For each shot its targets."""
     if isinstance(generator, WrittenPairs):
         return [(shot, generator.targets(shot)) for shot in shots]
+    if settings.dry_run and not read.logits and settings.target == "nearest":  # one class, whichever it is
+        return [(shot, [label for label in labels if label != shot.label][:1]) for shot in shots]
     return [(shot, targets(shot, labels, read.logits.get(shot.id), settings.target)) for shot in shots]
 
 
@@ -117,12 +155,13 @@ def _generators(
     settings: CounterfactSettings,
     labels: Sequence[str],
     shots: Sequence[Shot],
-    teacher: Teacher | None,
+    teacher: AnyTeacher | None,
     ui: Ui,
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":
-        with open_generator(run.replies, settings, labels, ui.note) as llm:
+        beside = teacher.client if isinstance(teacher, BlackBoxTeacher) else None
+        with open_generator(run.replies, settings, labels, ui.note, beside) as llm:
             yield [llm, open_editor(teacher, training_texts(run, ui.note))] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
         yield [open_pairs(settings.from_file, shots, labels, ui.note)]
@@ -130,14 +169,18 @@ def _generators(
         yield [open_editor(teacher, training_texts(run, ui.note))]
 
 
-def _plan(ledger: Ledger, generator: Generator, k: int) -> CounterfactPlan:
+def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: AnyTeacher | None) -> CounterfactPlan:
     if not isinstance(generator, OpenAIGenerator):
         raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
     everything, for_mix_cod = (
         generator.estimate([tries.need() for case in ledger.asked(budget) for tries in case.waiting()])
-        for budget in (None, k)
+        for budget in (None, len(shots))
     )
-    return CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
+    if not isinstance(teacher, BlackBoxTeacher):
+        return CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
+    texts, families = [shot.text for shot in shots], [shot.id for shot in shots]
+    checks = teacher.estimate(texts, families) + teacher.estimate(texts, families, anew=True)
+    return CounterfactPlan(everything, for_mix_cod, generator.max_attempts, teacher.name, checks)
 
 
 def _result(run: Run, shots: Sequence[Shot], seconds: float) -> CounterfactResult:

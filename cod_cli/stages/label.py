@@ -1,20 +1,22 @@
 """`cod label`: the teacher's soft labels for shots and counterfactuals, once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from cod_cli.artifacts import Artifact, Run
+from cod_cli.blackbox import BlackBoxTeacher
 from cod_cli.calibration import SHOTS, calibrate
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.jsonl import append_records, read_records, write_records
-from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.prices import Estimate
+from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.scaling import TEMPERATURES
 from cod_cli.settings import LabelSettings
-from cod_cli.sources import with_recorded_teacher
-from cod_cli.teachers import WhiteBoxTeacher, flips, load_teacher
+from cod_cli.sources import with_endpoint, with_recorded_teacher
+from cod_cli.teachers import AnyTeacher, flips, open_teacher, paid, soft_label
 
 Row = Shot | Counterfactual
 
@@ -32,7 +34,10 @@ class LabelResult:
     ``counts``: the ``shots``, ``counterfactuals`` and ``rivals`` that are labelled now; of their labels those
     ``reused`` from the file and the ``new`` ones, of which ``from_cache``; labels of rows that are ``gone``; and how
     many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the shots, in [0, 1], by its raw logits.
-    ``calibration`` is how students will read the labels, None for as they are.
+    ``calibration`` is how students will read the labels, None for as they are. ``covered_mass`` is the mean over all
+    rows of what fell on the classes (1 but for an LLM). ``memory_size`` counts what is kept of this sort of teacher for
+    all runs, ``hit_rate`` is the share of the new labels that was there, None where none was new. ``usage`` and
+    ``cost`` are those of an LLM, for this run, checks by `cod counterfact` included.
     """
 
     run: Run
@@ -41,7 +46,21 @@ class LabelResult:
     counts: dict[str, int]
     accuracy: float
     calibration: Calibration | None
+    covered_mass: float
+    memory_size: int
+    hit_rate: float | None
+    usage: dict[str, int]
+    cost: float | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What labelling would take, of ``rows`` rows in all."""
+
+    teacher: str
+    rows: int
+    estimate: Estimate
 
 
 @dataclass(frozen=True)
@@ -67,48 +86,118 @@ class _Inputs:
         return rows
 
 
-def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult:
+def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
     """Write ``3-soft-labels.jsonl``: a row for each shot, CFE and rival; only what is missing is asked for.
 
     Raises:
         UsageError: no teacher, neither asked for nor recorded.
         CodError: another teacher than that of the rows that are there, or an input that is not finished.
+        PartialError: an LLM has not answered everything; all else is saved.
     """
     started = perf_counter()
     labels = run.shots.require().labels
     inputs = _read(run)
     rows = inputs.rows(labels)
-    settings = with_recorded_teacher(run, settings)
-    teacher = load_teacher(settings, labels, batch_size=settings.batch_size)
-    _remark(run, inputs, teacher, ui)
-    calibration = _calibration(run, inputs, settings, teacher, ui)
-    if settings.force:
-        run.archive(run.soft_labels.path, run.soft_labels.meta)
+    settings = with_endpoint(with_recorded_teacher(run, settings))
+    with open_teacher(
+        settings,
+        labels,
+        run.teacher_replies,
+        shots=inputs.shots,
+        batch_size=settings.batch_size,
+        note=ui.note,
+    ) as teacher:
+        if settings.dry_run:
+            return _plan(run, rows, labels, teacher)
+        work = _Work(run, settings, inputs, rows, labels, teacher)
+        return work.result(work.label(ui), started)
+
+
+def _plan(run: Run, rows: Mapping[str, Row], labels: Sequence[str], teacher: AnyTeacher) -> LabelPlan:
+    if not isinstance(teacher, BlackBoxTeacher):
+        raise UsageError(f"--dry-run is about an LLM's cost, and {teacher.name} has none")
     known = _known(run, labels, teacher)
-    kept = {row.id: known[row.id] for row in rows.values() if _fits(known.get(row.id), row, labels)}
-    manifest = run.soft_labels.begin(
-        _results(run, settings, teacher),
-        labels=labels,
-        teacher=teacher.fingerprint,
-        calibration=calibration,
-        inputs=[file.path for file in inputs.files],
-    )
-    write_records(run.soft_labels.path, kept.values())
-    asked = _ask(run, [row for row in rows.values() if row.id not in kept], teacher, ui)
-    done = {**kept, **asked}
-    counts = {
-        "shots": len(inputs.shots),
-        "counterfactuals": len(inputs.counterfactuals),
-        "rivals": len(inputs.rivals),
-        "reused": len(kept),
-        "new": len(asked),
-        "from_cache": len(asked) - teacher.scored,
-        "gone": len(known.keys() - rows.keys()),
-        "flipped": _flipped(inputs, done, labels),
-    }
-    run.soft_labels.finish(manifest, [done[row_id] for row_id in rows], counts=counts)
-    accuracy = _accuracy(inputs.shots, done, labels)
-    return LabelResult(run, teacher.name, labels, counts, accuracy, calibration, round(perf_counter() - started, 2))
+    missing = [row for row in rows.values() if not _fits(known.get(row.id), row, labels)]
+    estimate = teacher.estimate([row.text for row in missing], [_family(row) for row in missing])
+    return LabelPlan(teacher.name, len(rows), estimate)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The labelling of one run by one teacher."""
+
+    run: Run
+    settings: LabelSettings
+    inputs: _Inputs
+    rows: Mapping[str, Row]
+    labels: list[str]
+    teacher: AnyTeacher
+
+    def label(self, ui: Ui) -> Mapping[str, SoftLabel]:
+        """Write the file; its rows by id."""
+        run, teacher = self.run, self.teacher
+        _remark(run, self.inputs, teacher, ui)
+        calibration = _calibration(run, self.inputs, self.settings, teacher, ui)
+        if self.settings.force:
+            run.archive(run.soft_labels.path, run.soft_labels.meta)
+        known = _known(run, self.labels, teacher)
+        kept = {row.id: known[row.id] for row in self.rows.values() if _fits(known.get(row.id), row, self.labels)}
+        manifest = run.soft_labels.begin(
+            _results(run, self.settings, teacher),
+            labels=self.labels,
+            teacher=teacher.fingerprint,
+            calibration=calibration,
+            inputs=[file.path for file in self.inputs.files],
+        )
+        write_records(run.soft_labels.path, kept.values())
+        before = teacher.scored
+        asked, reason = _ask(run, [row for row in self.rows.values() if row.id not in kept], teacher, ui)
+        done = {row_id: {**kept, **asked}[row_id] for row_id in self.rows if row_id in kept or row_id in asked}
+        counts = {
+            "shots": len(self.inputs.shots),
+            "counterfactuals": len(self.inputs.counterfactuals),
+            "rivals": len(self.inputs.rivals),
+            "reused": len(kept),
+            "new": len(asked),
+            "from_cache": len(asked) - (teacher.scored - before),
+            "gone": len(known.keys() - self.rows.keys()),
+            "flipped": _flipped(self.inputs, done, self.labels),
+        }
+        self._finish(manifest, done, counts)
+        self._require_all(done, reason)
+        return done
+
+    def _finish(self, manifest: Manifest, done: Mapping[str, SoftLabel], counts: dict[str, int]) -> None:
+        usage, cost = paid(self.settings, self.run.read_teacher_replies())
+        complete = len(done) == len(self.rows)
+        self.run.soft_labels.finish(manifest, done.values(), complete=complete, counts=counts, usage=usage, cost=cost)
+
+    def _require_all(self, done: Mapping[str, SoftLabel], reason: str | None) -> None:
+        if len(done) < len(self.rows):
+            raise PartialError(
+                f"{len(self.rows) - len(done)} of {len(self.rows)} rows are without a label of "
+                f"{self.teacher.name}: {reason}",
+                "the same command asks again for just those",
+            )
+
+    def result(self, done: Mapping[str, SoftLabel], started: float) -> LabelResult:
+        """What was done."""
+        manifest = self.run.soft_labels.require()
+        counts = manifest.counts
+        return LabelResult(
+            run=self.run,
+            teacher=self.teacher.name,
+            labels=self.labels,
+            counts=counts,
+            accuracy=_accuracy(self.inputs.shots, done, self.labels),
+            calibration=manifest.calibration,
+            covered_mass=round(sum(soft.covered_mass for soft in done.values()) / len(done), 6),
+            memory_size=self.teacher.memory_size,
+            hit_rate=counts["from_cache"] / counts["new"] if counts["new"] else None,
+            usage=manifest.usage,
+            cost=manifest.cost,
+            seconds=round(perf_counter() - started, 2),
+        )
 
 
 def _read(run: Run) -> _Inputs:
@@ -125,7 +214,7 @@ def _read(run: Run) -> _Inputs:
     )
 
 
-def _remark(run: Run, inputs: _Inputs, teacher: WhiteBoxTeacher, ui: Ui) -> None:
+def _remark(run: Run, inputs: _Inputs, teacher: AnyTeacher, ui: Ui) -> None:
     """Say what the user may not be aware of."""
     for file in (*inputs.files, run.soft_labels):
         if file.edited():
@@ -137,9 +226,7 @@ def _remark(run: Run, inputs: _Inputs, teacher: WhiteBoxTeacher, ui: Ui) -> None
         ui.warn(f"going on without the cache: {teacher.cache_problem}")
 
 
-def _calibration(
-    run: Run, inputs: _Inputs, settings: LabelSettings, teacher: WhiteBoxTeacher, ui: Ui
-) -> Calibration | None:
+def _calibration(run: Run, inputs: _Inputs, settings: LabelSettings, teacher: AnyTeacher, ui: Ui) -> Calibration | None:
     """As asked for; else as it was fitted before, for this teacher."""
     old = None if settings.force else run.soft_labels.manifest()
     before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
@@ -160,7 +247,7 @@ def _calibration(
     return found
 
 
-def _results(run: Run, settings: LabelSettings, teacher: WhiteBoxTeacher) -> dict[str, Any]:
+def _results(run: Run, settings: LabelSettings, teacher: AnyTeacher) -> dict[str, Any]:
     """The settings for the manifest; the same teacher under another path is no other teacher."""
     results = settings.results()
     old = run.soft_labels.manifest()
@@ -169,7 +256,7 @@ def _results(run: Run, settings: LabelSettings, teacher: WhiteBoxTeacher) -> dic
     return results
 
 
-def _known(run: Run, labels: Sequence[str], teacher: WhiteBoxTeacher) -> dict[str, SoftLabel]:
+def _known(run: Run, labels: Sequence[str], teacher: AnyTeacher) -> dict[str, SoftLabel]:
     """The soft labels that are there, by id; those of other classes or in another order do not count."""
     old = run.soft_labels.manifest()
     if old is None or old.labels != list(labels) or not run.soft_labels.path.exists():
@@ -182,44 +269,43 @@ def _fits(soft: SoftLabel | None, row: Row, labels: Sequence[str]) -> bool:
     return soft is not None and soft.text_sha == text_sha(row.text) and len(soft.logits) == len(labels)
 
 
-def _ask(run: Run, rows: Sequence[Row], teacher: WhiteBoxTeacher, ui: Ui) -> dict[str, SoftLabel]:
-    """Soft labels for these rows, appended to the file chunk by chunk."""
+def _ask(run: Run, rows: Sequence[Row], teacher: AnyTeacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:
+    """Soft labels for these rows, appended to the file chunk by chunk; and why some are missing."""
     asked: dict[str, SoftLabel] = {}
+    reason = None
     if not rows:
-        return asked
+        return asked, reason
     # Texts of like length in one chunk pad each other little; `finish` puts all rows in their order.
     rows = sorted(rows, key=lambda row: len(row.text), reverse=True)
     with ui.progress("Asking the teacher", total=len(rows)) as advance:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            logits = teacher.logits([row.text for row in chunk], progress=advance)
-            fresh = [_soft_label(row, values.tolist(), teacher) for row, values in zip(chunk, logits, strict=True)]
+            texts, families = [row.text for row in chunk], [_family(row) for row in chunk]
+            told = teacher.opinions(texts, families=families, progress=advance)
+            fresh = [
+                soft_label(row.id, row.text, said, teacher) for row, said in zip(chunk, told.rows, strict=True) if said
+            ]
             append_records(run.soft_labels.path, fresh)
             asked.update((soft.id, soft) for soft in fresh)
-    return asked
+            reason = told.reason or reason
+    return asked, reason
 
 
-def _soft_label(row: Row, logits: list[float], teacher: WhiteBoxTeacher) -> SoftLabel:
-    return SoftLabel(
-        id=row.id,
-        text_sha=text_sha(row.text),
-        logits=[round(value, 6) for value in logits],
-        teacher=teacher.fingerprint,
-        source=teacher.source,
-        covered_mass=1.0,
-    )
+def _family(row: Row) -> str | None:
+    """The shot that a row is or stems from."""
+    return row.id if isinstance(row, Shot) else row.shot_id
 
 
-def _accuracy(shots: Sequence[Shot], softs: dict[str, SoftLabel], labels: Sequence[str]) -> float:
+def _accuracy(shots: Sequence[Shot], softs: Mapping[str, SoftLabel], labels: Sequence[str]) -> float:
     chosen = [labels[max(range(len(labels)), key=softs[shot.id].logits.__getitem__)] for shot in shots]
     return sum(choice == shot.label for choice, shot in zip(chosen, shots, strict=True)) / len(shots)
 
 
-def _flipped(inputs: _Inputs, softs: dict[str, SoftLabel], labels: Sequence[str]) -> int:
+def _flipped(inputs: _Inputs, softs: Mapping[str, SoftLabel], labels: Sequence[str]) -> int:
     """How many CFEs flip the teacher from their shot; one whose shot is gone does not count."""
     shots = {shot.id for shot in inputs.shots}
     return sum(
         flips(softs[cfe.shot_id].logits, softs[cfe.id].logits, labels.index(cfe.label))
         for cfe in inputs.counterfactuals
-        if cfe.shot_id is not None and cfe.shot_id in shots
+        if cfe.shot_id is not None and cfe.shot_id in shots & softs.keys() and cfe.id in softs
     )
