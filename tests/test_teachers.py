@@ -157,8 +157,8 @@ def test_two_labels_renamed_to_one_are_refused() -> None:
         match_labels(["LABEL_0", "LABEL_1"], LABELS, "LABEL_0=negative,LABEL_1=negative")
 
 
-def test_an_llm_as_teacher_is_refused_honestly() -> None:
-    with pytest.raises(UsageError, match="not supported as teachers yet"):
+def test_where_weights_are_needed_an_llm_is_refused() -> None:
+    with pytest.raises(UsageError, match="weights are not at hand"):
         load_teacher(TeacherOptions(teacher="openai:gpt-4o"), LABELS)
 
 

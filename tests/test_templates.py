@@ -11,6 +11,7 @@ from cod_cli.records import Shot
 from cod_cli.tasks import TASKS
 from cod_cli.templates import (
     Prompt,
+    class_messages,
     find_prompt,
     messages,
     parse_prompt,
@@ -19,8 +20,8 @@ from cod_cli.templates import (
 )
 
 SHOT = Shot(id="d/train/1", text="a dull film", label="negative")
-# The wordings that ask for edits; the others are for rivals, which are none.
-EDITS = [name for name in shipped_names() if name not in RIVALS]
+# The wordings that ask for edits; the others are for rivals, which are none, and for an LLM as teacher.
+EDITS = [name for name in shipped_names() if name not in (*RIVALS, "teacher")]
 GOOD = "description: d\nsystem: Classes are\\n$labels\nuser: Make $text from $label $target\n"
 
 
@@ -163,3 +164,28 @@ def test_a_prompt_keeps_its_files_text_to_start_another_from() -> None:
     prompt = parse(GOOD + EXAMPLES)
     assert prompt.source == GOOD + EXAMPLES
     assert parse(prompt.source).hash == prompt.hash
+
+
+# Asking for a class
+
+
+def test_a_question_about_a_class_lists_the_codes_and_shows_demonstrations_as_turns() -> None:
+    demos = [Shot(id="a", text="a fine film", label="positive"), Shot(id="b", text="$text", label="negative")]
+    chat = class_messages(find_prompt("teacher"), "a dull $label film", ["negative", "positive"], ["A", "B"], demos)
+    assert [message["role"] for message in chat] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert "A = negative: the writer disapproves\nB = positive: the writer approves" in chat[0]["content"]
+    assert [chat[2]["content"], chat[4]["content"]] == ["B", "A"]
+    assert "a fine film" in chat[1]["content"]
+    assert "<text>\n$text\n</text>" in chat[3]["content"]
+    assert "a dull $label film" in chat[-1]["content"]
+
+
+def test_classes_without_a_description_stand_by_their_names() -> None:
+    chat = class_messages(find_prompt("teacher"), "x", ["ham", "spam"], ["A", "B"])
+    assert "A = ham\nB = spam" in chat[0]["content"]
+
+
+@pytest.mark.parametrize("name", ["sentiment", "paraphrase"])
+def test_a_prompt_that_asks_for_a_text_is_no_question(name: str) -> None:
+    with pytest.raises(UsageError, match="is no question about a text's class"):
+        class_messages(find_prompt(name), "x", ["negative", "positive"], ["A", "B"])

@@ -9,11 +9,12 @@ from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
 from cod_cli.prices import Price
+from cod_cli.opinions import class_codes
 from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import ShowSettings
-from cod_cli.templates import Message, find_prompt, messages, render_messages
+from cod_cli.templates import Message, class_messages, find_prompt, messages, render_messages
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,9 @@ def _prompt(run: Run | None, name: str, ui: Ui) -> PromptText:
     if not shots:
         raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
     shot = shots[0]
+    if prompt.asks_for_class:
+        chat = class_messages(prompt, shot.text, labels, class_codes(labels))
+        return PromptText(str(prompt), render_messages(chat), shot.id, None, tuple(chat))
     target = _first_target(run, shot, labels)
     if len(labels) > 2:
         ui.note(f"For the target {target}; with `--target nearest` the teacher chooses it")

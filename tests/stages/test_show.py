@@ -247,6 +247,13 @@ def test_of_several_classes_the_one_that_was_asked_for_is_the_target(tmp_path: P
     assert run_show(run, prompt="sentiment").target == "positive"
 
 
+def test_a_prompt_that_asks_for_a_class_is_shown_with_its_letters(run: Run) -> None:
+    found = run_show(run, prompt="teacher")
+    assert (found.shot_id, found.target) == (SHOTS[0].id, None)
+    assert "A = negative" in found.messages[0]["content"]
+    assert SHOTS[0].text in found.messages[-1]["content"]
+
+
 def test_a_prompt_needs_no_counterfactuals(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.shots.finish(run.shots.begin({}, labels=LABELS), SHOTS)

@@ -1,0 +1,328 @@
+"""The stages with an LLM as teacher: a loopback server that writes edits and names classes, files on disk."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cod_cli.artifacts import Run
+from cod_cli.cli import app
+from cod_cli.errors import CodError, PartialError, UsageError
+from cod_cli.jsonl import write_records
+from cod_cli.records import Counterfactual
+from cod_cli.report import Ui
+from cod_cli.settings import CounterfactSettings, LabelSettings, SampleSettings
+from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
+from cod_cli.stages.label import LabelPlan, LabelResult, label
+from cod_cli.stages.sample import sample
+from tests.fake_llm import Answer, Body, FakeLLM, error, logprobs
+from tests.tiny import LANGUAGE, sentences
+
+OPPOSITE = {
+    word: LANGUAGE[other][place]
+    for name, other in (("negative", "positive"), ("positive", "negative"))
+    for place, word in enumerate(LANGUAGE[name])
+}
+
+
+def text_in(body: Body) -> str:
+    return re.findall(r"<text>\s*(.*?)\s*</text>", body["messages"][-1]["content"], re.DOTALL)[-1]
+
+
+def reply(body: Body) -> Answer | str:
+    """Edits where an edit is asked for, else a class with its probabilities."""
+    text = text_in(body)
+    if "Which class?" not in body["messages"][-1]["content"]:
+        return " ".join(OPPOSITE.get(word, word) for word in text.split())
+    good, bad = (sum(word in LANGUAGE[name] for word in text.split()) for name in ("positive", "negative"))
+    p = 0.5 + 0.4 * (good > bad) - 0.4 * (bad > good)
+    return Answer(("A",), "length", logprobs=logprobs(("A", [("A", math.log(1 - p)), ("B", math.log(p))])))
+
+
+def judged(llm: FakeLLM) -> list[str]:
+    return [text_in(body) for body in llm.requests if "Which class?" in body["messages"][-1]["content"]]
+
+
+@pytest.fixture
+def llm() -> Iterator[FakeLLM]:
+    with FakeLLM(reply) as server:
+        yield server
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    return drawn(tmp_path / "run")
+
+
+def drawn(folder: Path) -> Run:
+    rows = [f'{{"text": "{text}", "label": "{name}"}}\n' for text, name in dict(sentences(60)).items()]
+    data = folder.parent / "data.jsonl"
+    data.write_text("".join(rows), encoding="utf-8")
+    run = Run(folder)
+    sample(run, SampleSettings(data=str(data), shots="8"), Ui.silent())
+    return run
+
+
+def write(run: Run, llm: FakeLLM, **options: Any) -> CounterfactResult:
+    settings = CounterfactSettings(**{"teacher": "openai:m", "model": "m", "base_url": llm.url} | options)
+    result = counterfact(run, settings, Ui.silent())
+    assert isinstance(result, CounterfactResult)
+    return result
+
+
+def ask(run: Run, llm: FakeLLM | None, **options: Any) -> LabelResult:
+    named = {"teacher": "openai:m", "base_url": llm.url} if llm else {}
+    result = label(run, LabelSettings(**named | options), Ui.silent())
+    assert isinstance(result, LabelResult)
+    return result
+
+
+# cod label
+
+
+def test_labels_are_log_probabilities_with_source_and_covered_mass(run: Run, llm: FakeLLM) -> None:
+    result = ask(run, llm)
+    softs = run.soft_labels.read()
+    assert [soft.id for soft in softs] == [shot.id for shot in run.shots.read()]
+    assert {(soft.source, round(soft.covered_mass, 6)) for soft in softs} == {("logprobs", 1.0)}
+    assert all(sum(map(math.exp, soft.logits)) == pytest.approx(1, abs=1e-5) for soft in softs)
+    assert (result.accuracy, result.covered_mass) == (1.0, 1.0)
+
+
+def test_the_manifest_says_who_was_asked_where_and_what_it_took(run: Run, llm: FakeLLM) -> None:
+    result = ask(run, llm, price=(1.0, 10.0))
+    manifest = run.soft_labels.require()
+    assert manifest.settings["teacher"] == "openai:m"
+    assert manifest.settings["base_url"] == llm.url
+    assert manifest.usage["completion_tokens"] == 8
+    assert manifest.cost == pytest.approx((manifest.usage["prompt_tokens"] + 80) / 1e6)
+    assert (result.usage, result.cost) == (manifest.usage, manifest.cost)
+    everything = "".join(path.read_text(encoding="utf-8") for path in run.folder.iterdir() if path.is_file())
+    assert "secret-key" not in everything
+
+
+def test_the_address_may_come_from_the_environment_and_is_found_again(
+    run: Run, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", llm.url)
+    ask(run, None, teacher="openai:m")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert ask(run, None).counts["reused"] == 8
+    with pytest.raises(CodError, match="begun with other settings"):
+        ask(run, None, teacher="openai:m")
+
+
+def test_a_cap_ends_in_a_partial_error_and_the_same_command_goes_on(run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(PartialError, match=r"5 of 8 rows are without a label of openai:m: --max-calls 3") as caught:
+        ask(run, llm, max_calls=3, concurrency=1)
+    assert caught.value.exit_code == 3
+    assert not run.soft_labels.manifest().complete  # type: ignore[union-attr]
+    assert len(run.soft_labels.peek()) == 3
+    assert ask(run, llm).counts["reused"] == 3
+    assert len(llm.requests) == 8
+
+
+def test_a_server_that_goes_down_loses_nothing(run: Run, llm: FakeLLM) -> None:
+    answered = iter(range(4))
+    llm.script = lambda body: reply(body) if next(answered, None) is not None else error(503, "overloaded")
+    with pytest.raises(PartialError, match="overloaded"):
+        ask(run, llm, concurrency=1, cache=False, timeout=1.0)
+    llm.script, before = reply, len(llm.requests)
+    ask(run, llm, cache=False)
+    assert len(llm.requests) - before == 4
+
+
+def test_another_run_pays_only_for_what_is_new(run: Run, llm: FakeLLM) -> None:
+    first = ask(run, llm)
+    assert (first.hit_rate, first.memory_size) == (0.0, 8)
+    other = drawn(run.folder.parent / "other")
+    assert ask(other, llm).hit_rate == 1.0
+    assert len(llm.requests) == 8
+    assert ask(other, llm).hit_rate is None
+
+
+def test_the_memory_of_models_of_ones_own_is_counted_too(run: Run, teacher_folder: Path) -> None:
+    result = ask(run, None, teacher=str(teacher_folder))
+    assert (result.hit_rate, result.memory_size, result.usage, result.cost) == (0.0, 8, {}, None)
+    other = drawn(run.folder.parent / "other")
+    assert ask(other, None, teacher=str(teacher_folder)).hit_rate == 1.0
+
+
+def test_a_dry_run_sends_nothing(run: Run, llm: FakeLLM) -> None:
+    settings = LabelSettings(teacher="openai:m", base_url=llm.url, price=(1.0, 10.0), dry_run=True)
+    plan = label(run, settings, Ui.silent())
+    assert isinstance(plan, LabelPlan)
+    assert (plan.estimate.calls, plan.rows, llm.requests) == (8, 8, [])
+    assert plan.estimate.cost is not None
+    assert not run.soft_labels.meta.exists()
+
+
+def test_a_dry_run_about_a_model_of_ones_own_is_a_usage_error(run: Run, teacher_folder: Path) -> None:
+    with pytest.raises(UsageError, match="--dry-run"):
+        label(run, LabelSettings(teacher=str(teacher_folder), dry_run=True), Ui.silent())
+
+
+def test_a_counterfactual_is_never_shown_its_shot(run: Run, llm: FakeLLM) -> None:
+    write(run, llm, demos=4)
+    llm.requests.clear()
+    ask(run, llm, demos=4, cache=False, force=True)
+    shots = {shot.id: shot.text for shot in run.shots.read()}
+    parents = {cfe.text: shots[cfe.shot_id or ""] for cfe in run.counterfactuals.read()}
+    kin = parents | {text: text for text in shots.values()}
+    for body in llm.requests:
+        turns = [message["content"] for message in body["messages"][1:-1]]
+        assert len(turns) == 8
+        assert not any(kin[text_in(body)] in turn for turn in turns)
+
+
+def test_the_shell_prints_memory_and_tokens(run: Run, llm: FakeLLM) -> None:
+    command = ["label", str(run.folder), "--teacher", "openai:m", "--base-url", llm.url]
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0
+    assert "memory: 0 of 8 new labels were there (0%); it holds 8" in said.stdout
+    assert "100.0% of its probability falls on the classes" in said.stdout
+    document = json.loads(CliRunner().invoke(app, [*command, "--json", "-q"]).stdout)
+    assert (document["memory_size"], document["hit_rate"]) == (8, None)
+
+
+# cod counterfact
+
+
+def test_an_llm_writes_and_another_checks(run: Run, llm: FakeLLM) -> None:
+    result = write(run, llm, teacher="openai:t")
+    rows = run.counterfactuals.read()
+    assert result.counts["accepted"] == len(rows) == 8
+    assert all(row.flipped and row.minimal and row.p_after == pytest.approx(0.9, abs=1e-5) for row in rows)
+    assert {body["model"] for body in llm.requests} == {"m", "t"}
+    assert run.counterfactuals.require().settings["teacher_url"] == llm.url
+
+
+def test_what_was_checked_is_not_asked_again_by_label(run: Run, llm: FakeLLM) -> None:
+    write(run, llm, cache=False)
+    asked = len(llm.requests)
+    assert ask(run, llm, cache=False).counts["flipped"] == 8
+    assert ask(run, llm, force=True).counts["new"] == 16
+    assert len(llm.requests) == asked
+
+
+def test_label_takes_over_the_teacher_that_checked(run: Run, llm: FakeLLM) -> None:
+    write(run, llm, demos=2)
+    result = ask(run, None)
+    assert result.teacher == "openai:m"
+    assert run.soft_labels.require().teacher == run.counterfactuals.require().teacher
+
+
+def test_a_rerun_asks_nobody(run: Run, llm: FakeLLM) -> None:
+    write(run, llm)
+    asked = len(llm.requests)
+    write(run, llm)
+    assert len(llm.requests) == asked
+
+
+def test_generator_and_teacher_share_one_cap(run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(PartialError, match="--max-calls 12 is reached"):
+        write(run, llm, max_calls=12, concurrency=2)
+    assert len(llm.requests) == 12
+    attempts = run.read_attempts()
+    assert {attempt.status for attempt in attempts} <= {"accepted", "error"}
+    assert {(a.shot_id, a.target) for a in attempts} == {
+        (shot.id, "positive" if shot.label == "negative" else "negative") for shot in run.shots.read()
+    }
+    write(run, llm)
+    assert run.counterfactuals.require().counts["accepted"] == 8
+    assert len(llm.requests) == len({json.dumps(body, sort_keys=True) for body in llm.requests})
+
+
+def test_a_cap_that_ends_the_shots_reading_leaves_no_half_begun_file(run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(PartialError, match="4 of 8 texts are without an answer"):
+        write(run, llm, max_calls=4, concurrency=1)
+    assert not run.counterfactuals.meta.exists()
+    write(run, llm)
+
+
+def test_usage_tells_generator_and_teacher_apart_and_cost_adds_them_up(run: Run, llm: FakeLLM) -> None:
+    result = write(run, llm, price=(1.0, 10.0))
+    usage = result.usage
+    assert usage["teacher_completion_tokens"] == len(judged(llm))
+    prompts = usage["prompt_tokens"] + usage["teacher_prompt_tokens"]
+    replies = usage["completion_tokens"] + usage["teacher_completion_tokens"]
+    assert result.cost == pytest.approx((prompts + 10 * replies) / 1e6)
+
+
+def test_a_teacher_of_unknown_price_makes_the_cost_unknown(run: Run, llm: FakeLLM) -> None:
+    assert write(run, llm, teacher="openai:t", price=(1.0, 10.0)).cost is None
+
+
+def test_a_reply_that_does_not_flip_is_not_searched_word_by_word(run: Run, llm: FakeLLM) -> None:
+    llm.script = lambda body: reply(body) if "Which class?" in str(body) else "the film is about two friends ."
+    write(run, llm, max_attempts=2, max_edit_ratio=1.0)
+    shots = {shot.text for shot in run.shots.read()}
+    assert set(judged(llm)) == shots | {"the film is about two friends ."}
+
+
+def test_the_revert_pass_is_frugal_with_an_llm(run: Run, llm: FakeLLM) -> None:
+    def wordy(body: Body) -> Answer | str:
+        said = reply(body)
+        return f"well , {said} my dear old friend" if isinstance(said, str) else said
+
+    llm.script = wordy
+    write(run, llm, max_edit_ratio=1.0, for_mix="cod")
+    rows = run.counterfactuals.read()
+    assert all(row.flipped for row in rows)
+    # For each pair the shot, the edit, and at most six subsets of three spans a round.
+    assert len(judged(llm)) <= 8 + len(rows) * 13
+
+
+def test_the_editor_needs_gradients(run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(UsageError, match="gradients") as caught:
+        write(run, llm, generator="editor")
+    assert "--generator openai" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="gradients"):
+        write(run, llm, fallback="editor")
+    assert not llm.requests
+
+
+def test_a_plan_counts_the_checks_and_sends_nothing(run: Run, llm: FakeLLM) -> None:
+    settings = CounterfactSettings(teacher="openai:m", model="m", base_url=llm.url, price=(1.0, 10.0), dry_run=True)
+    plan = counterfact(run, settings, Ui.silent())
+    assert isinstance(plan, CounterfactPlan)
+    assert plan.everything.calls == 8
+    assert plan.checks is not None
+    assert plan.checks.calls == 16
+    assert llm.requests == []
+
+
+def test_pairs_from_a_file_can_be_checked_by_an_llm(run: Run, llm: FakeLLM, tmp_path: Path) -> None:
+    shots = run.shots.read()
+    lines = [
+        json.dumps(
+            {
+                "id": shot.id,
+                "text": " ".join(OPPOSITE.get(word, word) for word in shot.text.split()),
+                "label": "positive" if shot.label == "negative" else "negative",
+            }
+        )
+        for shot in shots
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    result = write(run, llm, generator="file", from_file=tmp_path / "pairs.jsonl", model=None)
+    assert result.counts["accepted"] == 8
+    assert result.usage["prompt_tokens"] == 0
+
+
+def test_a_mended_pair_is_asked_about_again(run: Run, llm: FakeLLM) -> None:
+    write(run, llm)
+    ask(run, llm)
+    rows: list[Counterfactual] = run.counterfactuals.read()
+    write_records(run.counterfactuals.path, [rows[0].replace(text="a quite lovely film ."), *rows[1:]])
+    asked = len(llm.requests)
+    assert ask(run, llm).counts["new"] == 1
+    assert judged(llm)[-1] == "a quite lovely film ."
+    assert len(llm.requests) == asked + 1
