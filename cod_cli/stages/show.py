@@ -8,8 +8,8 @@ from typing import Any
 from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
-from cod_cli.prices import Price
 from cod_cli.opinions import class_codes
+from cod_cli.prices import Price
 from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
