@@ -1,6 +1,7 @@
 """Everything that is shown to a person: results on stdout, progress and messages on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ class Ui:
     line_every = 10.0
 
     def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
-        self.quiet = quiet
+        # Of several processes that `accelerate launch` started the first speaks for all.
+        self._first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+        self.quiet = quiet or not self._first
         self.as_json = as_json
         self._out = _console(sys.stdout)
         self._err = _console(sys.stderr)
@@ -60,11 +63,13 @@ class Ui:
 
     def show(self, result: RenderableType) -> None:
         """A result on stdout; piped, no line of text is wrapped or cut."""
-        self._out.print(result, soft_wrap=not self._out.is_terminal)
+        if self._first:
+            self._out.print(result, soft_wrap=not self._out.is_terminal)
 
     def json(self, document: Any) -> None:
         """The result as one JSON document on stdout."""
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        if self._first:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
     def line(self, row: Any) -> None:
         """One JSON object on one line of stdout, for results that are streamed."""

@@ -18,6 +18,7 @@ from cod_cli import __version__
 from cod_cli.batches import Group, batches_per_epoch, random_batches
 from cod_cli.errors import CodError
 from cod_cli.models import Classifier, encode, on_device, pad
+from cod_cli.processes import Processes
 from cod_cli.records import Step
 from cod_cli.resume import TrainingState
 
@@ -34,13 +35,15 @@ KEPT_EVERY = 50
 class Batch:
     """Padded rows on the model's device; ``ids`` name them.
 
-    ``inputs`` are (rows, tokens) each, ``labels`` (rows,), ``logits`` the teacher's (rows, classes).
+    ``inputs`` are (rows, tokens) each, ``labels`` (rows,), ``logits`` the teacher's (rows, classes). ``weight`` is what
+    a mean over them counts for where several processes share a batch.
     """
 
     ids: tuple[str, ...]
     inputs: Mapping[str, Tensor]
     labels: Tensor
     logits: Tensor
+    weight: float = 1.0
 
 
 # The loss terms by name, for the model's output on a batch.
@@ -60,17 +63,19 @@ def train(
     lr: float,
     seed: int,
     state: TrainingState | None = None,
+    processes: Processes | None = None,
 ) -> Iterator[Step]:
     """Train a model in place, yielding each step's record as it is done.
 
     Adam with the paper's ε and β, without weight decay; the rate falls linearly from ``lr`` to 0 over ``steps``. The
     forward pass runs in bfloat16 on GPUs that have it, all else in float32. ``seed`` is dropout's. A ``state`` that
     was read is gone on from: the same ``epochs`` are dealt, and the steps that are done already passed over.
+    Several ``processes`` average their gradients and their losses, which are to be weighted by `Batch.weight`.
 
     Raises:
         DivergedError: with the step and the rows of its batch.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + (processes.rank if processes else 0))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0, fused=True)
     schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=steps)
@@ -83,8 +88,11 @@ def train(
             losses = objective(model(**batch.inputs), batch)
         total = torch.stack(list(losses.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
-        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        *terms, loss, grad_norm = torch.stack([*losses.values(), total, norm]).tolist()
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        values = torch.stack([*losses.values(), total]).detach()
+        if processes is not None:
+            processes.average([*gradients, values])
+        *terms, loss, grad_norm = torch.cat([values, get_total_norm(gradients).reshape(1)]).tolist()
         if not math.isfinite(loss + grad_norm):
             _copy(kept, parameters)
             raise _diverged(number, epoch, loss, batch)
@@ -140,6 +148,22 @@ class Feed:
             labels=on_device(torch.tensor([row.label for row in rows]), device),
             logits=on_device(torch.tensor([row.logits for row in rows]), device),
         )
+
+
+def share_of(batch: Batch, processes: Processes) -> Batch:
+    """One process's rows of a batch; where there are fewer rows than processes, the first one without weight."""
+    if processes.count == 1:
+        return batch
+    total = len(batch.ids)
+    mine = list(range(processes.rank, total, processes.count))
+    rows = torch.tensor(mine or [0], device=batch.labels.device)
+    return Batch(
+        ids=tuple(batch.ids[row] for row in mine or [0]),
+        inputs={name: tensor[rows] for name, tensor in batch.inputs.items()},
+        labels=batch.labels[rows],
+        logits=batch.logits[rows],
+        weight=len(mine) * processes.count / total,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -23,11 +23,12 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.losses import hard_loss
 from cod_cli.memory import require_room
 from cod_cli.models import Classifier, encode, load_trunk, logits_of, save_classifier
+from cod_cli.processes import Processes, join_processes
 from cod_cli.records import Step, Teacher
 from cod_cli.report import Ui
 from cod_cli.resume import TrainingState
 from cod_cli.settings import TeachSettings
-from cod_cli.training import Batch, DivergedError, Feed, train, versions
+from cod_cli.training import Batch, DivergedError, Feed, share_of, train, versions
 
 # Seconds of training that a kill may cost, and the least ratio of training to saving.
 CHECKPOINT_SECONDS = 60.0
@@ -65,9 +66,10 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
     if settings.keep_best and validation is None:
         raise UsageError("--keep-best chooses on a validation split, and there is none", "leave it out")
     progress = _begun(out, plan, settings, ui)
-    require_room(settings.model, table.labels, device=settings.device, lora=settings.lora)
+    processes = join_processes(settings.device)
+    require_room(settings.model, table.labels, device=processes.device, lora=settings.lora)
     trunk = load_trunk(settings.model, table.labels)
-    classifier = trunk.student(seed=settings.seed, device=settings.device)
+    classifier = trunk.student(seed=settings.seed, device=processes.device)
     fresh = trunk.fresh(classifier)
     del trunk
     trained = (
@@ -75,9 +77,11 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
     )
     started = perf_counter()
     try:
-        teacher = _train(classifier, trained, table, validation, progress, settings, ui)
+        teacher = _train(classifier, trained, table, validation, progress, settings, processes, ui)
     except DivergedError as error:
         kept = out.with_name(f"{out.name}.diverged")
+        if not processes.first:
+            raise
         with write_folder(kept, Run(out.parent)) as folder:
             save_classifier(_whole(trained, settings), folder)
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
@@ -87,11 +91,13 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         seconds=round(teacher.seconds + perf_counter() - started, 3),
         device=str(classifier.device),
     )
-    with write_folder(out, Run(out.parent)) as folder:
-        save_classifier(classifier, folder)
-        teacher_card(out.name, teacher).save(folder / "README.md")
-        write_origin(folder, teacher, progress.history)
-    progress.state.path.unlink(missing_ok=True)
+    if processes.first:
+        with write_folder(out, Run(out.parent)) as folder:
+            save_classifier(classifier, folder)
+            teacher_card(out.name, teacher).save(folder / "README.md")
+            write_origin(folder, teacher, progress.history)
+        progress.state.path.unlink(missing_ok=True)
+    processes.leave()
     return TeachResult(out, teacher, fresh=True)
 
 
@@ -211,6 +217,7 @@ def _train(
     validation: Table | None,
     progress: _Progress,
     settings: TeachSettings,
+    processes: Processes,
     ui: Ui,
 ) -> Teacher:
     """Train in place (adapters, where ``trained`` has them); the teacher with its accuracy after each epoch."""
@@ -222,12 +229,13 @@ def _train(
     started, total = perf_counter(), progress.teacher.steps
     steps = train(
         trained.model,
-        feed.epochs(settings.epochs),
+        ((share_of(batch, processes) for batch in batches) for batches in feed.epochs(settings.epochs)),
         _objective,
         steps=total,
         lr=settings.lr,
         seed=settings.seed,
         state=progress.state,
+        processes=processes,
     )
     with (
         seen_rows_only(classifier, [*feed.encodings.values(), *unseen]),
@@ -240,7 +248,8 @@ def _train(
             if held_out and step.step % feed.n_batches == 0:
                 _validate(classifier, held_out, progress, settings)
                 ui.note(f"epoch {step.epoch}: validation accuracy {progress.teacher.validation[-1]:.1%}")
-            progress.save(started)
+            if processes.first:
+                progress.save(started)
         if settings.keep_best:
             progress.state.go_back()
     return progress.teacher
@@ -257,7 +266,7 @@ def _validate(classifier: Classifier, rows: Sequence[Row], progress: _Progress, 
 
 
 def _objective(output: Any, batch: Batch) -> dict[str, torch.Tensor]:
-    return {"hard": hard_loss(output.logits, batch.labels)}
+    return {"hard": batch.weight * hard_loss(output.logits, batch.labels)}
 
 
 def _accuracy(classifier: Classifier, rows: Sequence[Row], settings: TeachSettings) -> float:
