@@ -208,6 +208,21 @@ def cache(settings: settings.CacheSettings, ui: Ui) -> None:
     _present(ui, "cache", cache(settings, ui))
 
 
+@command(app, settings.ReportSettings)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with runs below it, or one run.")],
+    settings: settings.ReportSettings,
+    ui: Ui,
+) -> None:
+    """Compare arms over seeds at equal budget, and say in words which differences are more than luck.
+
+    Example: cod report runs/ --csv runs.csv
+    """
+    from cod_cli.stages.report import report
+
+    _present(ui, "report", report(folder, settings, ui))
+
+
 @command(app, settings.DemoSettings)
 def demo(
     settings: settings.DemoSettings,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cod_cli import tables
+from cod_cli import comparison_tables, tables
 from cod_cli.artifacts import Run
 from cod_cli.kinds import OTHER_BUDGET
 from cod_cli.prices import Estimate
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalResult
     from cod_cli.stages.label import LabelPlan, LabelResult
+    from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
@@ -154,6 +155,13 @@ def distill(result: DistillResult) -> RenderableType:
 def eval_(result: EvalResult) -> RenderableType:
     """The teacher and every student."""
     return tables.scores(result.scores, result.cut)
+
+
+def report(result: ReportResult) -> RenderableType:
+    """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took."""
+    written = "".join(f"\n{path} is written" for path in result.written)
+    parts = [comparison_tables.report(result.comparison, result.evidence.teachers)]
+    return Group(*parts, printable(written.lstrip())) if written else parts[0]
 
 
 def teach(result: TeachResult) -> RenderableType:

@@ -7,6 +7,7 @@ differences within each seed, so that what a draw of shots does to both cancels 
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ WORSE = "worse"
 
 _NO_SPREAD = 1e-9
 
+K = TypeVar("K", bound=Hashable)
 Floats = npt.NDArray[np.float64]
 
 
@@ -60,7 +62,7 @@ class McNemar:
     p: float
 
 
-def paired(values: Mapping[Hashable, float], reference: Mapping[Hashable, float]) -> list[float]:
+def paired(values: Mapping[K, float], reference: Mapping[K, float]) -> list[float]:
     """``values`` - ``reference`` for the keys (seeds) that both have, in the order of the first."""
     return [value - reference[key] for key, value in values.items() if key in reference]
 

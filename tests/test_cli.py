@@ -12,7 +12,7 @@ from cod_cli.cli import app
 from cod_cli.settings import LabelSettings
 from tests.tiny import sentences
 
-COMMANDS = ["sample", "counterfact", "rival", "label", "distill", "eval", "teach", "show", "predict", "demo"]
+COMMANDS = ["sample", "counterfact", "rival", "label", "distill", "eval", "teach", "show", "report", "predict", "demo"]
 
 
 def cod(*words: object) -> Result:

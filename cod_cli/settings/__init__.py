@@ -8,6 +8,7 @@ from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.data import DataOptions, SampleSettings
 from cod_cli.settings.endpoint import EndpointOptions
 from cod_cli.settings.llm import LLMOptions
+from cod_cli.settings.report import ReportSettings
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.settings.teacher import LabelSettings, TeacherOptions
@@ -26,6 +27,7 @@ __all__ = [
     "LLMOptions",
     "LabelSettings",
     "PredictSettings",
+    "ReportSettings",
     "RivalSettings",
     "SampleSettings",
     "Settings",

@@ -1,0 +1,229 @@
+"""Tables of arms side by side: reached by task and k, fidelity and calibration, differences in words, cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cod_cli.comparison import Cell, Comparison, Contrast
+from cod_cli.evidence import Result
+from cod_cli.metrics import Summary
+from cod_cli.report import printable
+from cod_cli.statistics import BETTER, WORSE
+from cod_cli.tables import CUT_CAPTION, CUT_MARK, HEADINGS, MISSING, PERCENT, _number, _table
+
+OTHER_MARK = "‡"
+OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mcc": "MCC",
+    "agreement": "agreement with the teacher",
+    "kl": "KL(teacher ‖ student)",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "boundary_agreement": "boundary agreement",
+}
+
+
+def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
+    """All tables of a report."""
+    parts: list[RenderableType] = []
+    if len({cell.k for cell in comparison.cells}) > 1 or len(_places(comparison)) > 1:
+        parts.append(_reached(comparison, teachers))
+    cells = ordered(comparison)
+    places = _places(comparison)
+    parts += [_side_by_side([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
+    parts += [_differences(comparison)] if comparison.contrasts else []
+    parts.append(_cost(cells))
+    return Group(*(piece for part in parts for piece in (part, Text())))
+
+
+def ordered(comparison: Comparison) -> list[Cell]:
+    """The cells of a task, then of a k, the baseline first, what is not compared last."""
+    return sorted(
+        comparison.cells, key=lambda c: (c.key, c.cut, c.other_budget is not None, c.arm != comparison.baseline)
+    )
+
+
+def marked_name(cell: Cell) -> str:
+    """The arm, with the marks of what it is not compared for."""
+    return cell.arm + (f" {OTHER_MARK}" if cell.other_budget else "") + (f" {CUT_MARK}" if cell.cut else "")
+
+
+def spread(found: Summary | None, name: str) -> str:
+    """Mean ± sample std, shares in per cent."""
+    if found is None:
+        return MISSING
+    std = "" if found.std is None else f" ± {_number(found.std, name in PERCENT)}"
+    return _number(found.mean, name in PERCENT) + std
+
+
+def _places(comparison: Comparison) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((cell.task, cell.split) for cell in comparison.cells))
+
+
+def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
+    """The paper's table: a row for each task and arm, a column for each k."""
+    metric, ks = comparison.metric, sorted({cell.k for cell in comparison.cells})
+    unit = " in %" if metric in PERCENT else ""
+    table = _table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=_caption(comparison.cells))
+    for heading in ("task", "arm"):
+        table.add_column(heading, overflow="fold")
+    for k in ks:
+        table.add_column(f"k = {k}", justify="right", no_wrap=True)
+    cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in ordered(comparison)}
+    for task, split in _places(comparison):
+        shown = f"{task}, {split}"
+        teacher = _teacher(teachers, task, split, metric)
+        if teacher is not None:
+            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), _number(teacher, metric in PERCENT))
+        for arm in dict.fromkeys(key[2] for key in cells if key[:2] == (task, split)):
+            row = [_with_n(cells.get((task, split, arm, k)), metric) for k in ks]
+            table.add_row(printable(shown), printable(arm), *row)
+        table.add_section()
+    return table
+
+
+def _teacher(teachers: Sequence[Result], task: str, split: str, metric: str) -> float | None:
+    here = (getattr(t.score, metric) for t in teachers if (t.score.task, t.score.split) == (task, split))
+    return next(here, None)
+
+
+def _with_n(cell: Cell | None, metric: str) -> str:
+    found = cell.metrics().get(metric) if cell else None
+    return MISSING if found is None else f"{spread(found, metric)} ({found.n})"
+
+
+def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
+    """Fidelity and calibration beside accuracy, means over seeds."""
+    first = cells[0]
+    shown = [name for name in HEADINGS if any(name in cell.values for cell in cells)]
+    table = _table(f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=_caption(cells))
+    table.add_column("k", justify="right")
+    table.add_column("arm", overflow="fold")
+    for heading in ("seeds", *(HEADINGS[name] for name in shown)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    values = [_teacher(teachers, first.task, first.split, name) for name in shown]
+    if any(value is not None for value in values):
+        numbers = [_number(value, name in PERCENT) for value, name in zip(values, shown, strict=True)]
+        table.add_row("", "teacher", "", *numbers, end_section=True)
+    for k in dict.fromkeys(cell.k for cell in cells):
+        for cell in (cell for cell in cells if cell.k == k):
+            found = cell.metrics()
+            means = [_number(found[n].mean if n in found else None, n in PERCENT) for n in shown]
+            means[0] = spread(found.get(shown[0]), shown[0])
+            table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
+        table.add_section()
+    return table
+
+
+def _differences(comparison: Comparison) -> Table:
+    """Each arm less what it is compared with, with its interval and the decision in words."""
+    metric = comparison.metric
+    points = ", in points" if metric in PERCENT else ""
+    table = _table(
+        f"Differences of {NAMES[metric]}{points}: paired by seed, 95% t interval, paired t test with Holm's correction "
+        f"over {comparison.tested} contrasts",
+        caption=_caption(comparison.cells),
+    )
+    table.add_column("task", overflow="fold")
+    table.add_column("k", justify="right")
+    table.add_column("arm - against", overflow="fold")
+    for heading in ("difference", "interval", "p", "p\nHolm"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("in words", overflow="fold")
+    names = {(*cell.key, cell.arm): marked_name(cell) for cell in comparison.cells}
+    order = {(*cell.key, cell.arm): index for index, cell in enumerate(ordered(comparison))}
+    for contrast in sorted(comparison.contrasts, key=lambda c: order[c.task, c.split, c.k, c.arm]):
+        table.add_row(*_difference_row(contrast, names[contrast.task, contrast.split, contrast.k, contrast.arm]))
+    return table
+
+
+def _difference_row(contrast: Contrast, name: str) -> list[RenderableType]:
+    found, percent = contrast.difference, contrast.metric in PERCENT
+    interval = found.interval if found else None
+    return [
+        printable(contrast.task),
+        str(contrast.k),
+        printable(f"{name} - {contrast.against}"),
+        signed(found.mean if found else None, percent=percent),
+        f"{signed(interval.low, percent=percent)} to {signed(interval.high, percent=percent)}" if interval else MISSING,
+        _p(found.p if found else None),
+        _p(contrast.adjusted),
+        words(contrast),
+    ]
+
+
+def words(contrast: Contrast) -> Text:
+    """The verdict, and with it what else was tested."""
+    style = {BETTER: "green", WORSE: "red"}.get(contrast.verdict, "")
+    text = Text(contrast.verdict, style)
+    found = contrast.difference
+    if contrast.verdict in (BETTER, WORSE) and found is not None:
+        text.append(f" (n = {found.n})")
+    if found is not None and found.wilcoxon is not None:
+        text.append(f"; Wilcoxon p = {_p(found.wilcoxon)}")
+    if found is not None and found.bootstrap is not None:
+        low, high = (signed(bound, percent=contrast.metric in PERCENT) for bound in vars(found.bootstrap).values())
+        text.append(f"; bootstrap {low} to {high}")
+    if contrast.rows is not None:
+        text.append(
+            f"; these two students: {contrast.rows.only_first} rows only the one has right, "
+            f"{contrast.rows.only_second} only the other, McNemar p = {_p(contrast.rows.p)}"
+        )
+    if contrast.unpaired:
+        text.append(f"; {contrast.unpaired} seeds without a partner")
+    return text
+
+
+def signed(value: float | None, *, percent: bool) -> str:
+    """A difference with its sign, shares in points."""
+    if value is None:
+        return MISSING
+    return f"{100 * value:+.1f}" if percent else f"{value:+.3f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    return "<.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _cost(cells: Sequence[Cell]) -> Table:
+    """What a student of each arm took, on average over seeds."""
+    table = _table("What a student took, mean over seeds", caption=_caption(cells))
+    table.add_column("task", overflow="fold")
+    table.add_column("k", justify="right")
+    table.add_column("arm", overflow="fold")
+    shown = {name: cell for name, cell in _COST.items() if any(cell(c) not in (MISSING, "0") for c in cells)}
+    for name in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for cell in cells:
+        table.add_row(
+            printable(cell.task), str(cell.k), printable(marked_name(cell)), *(f(cell) for f in shown.values())
+        )
+    return table
+
+
+_COST: Mapping[str, Callable[[Cell], str]] = {
+    "labelled\nshots": lambda c: _number(c.cost.shots, digits=0),
+    "rows": lambda c: _mean(c, "rows"),
+    "steps": lambda c: _mean(c, "steps"),
+    "teacher\nqueries": lambda c: _number(c.cost.queries, digits=0),
+    "LLM\ntokens": lambda c: _number(c.cost.tokens, digits=0),
+    "cost": lambda c: MISSING if not c.cost.money else f"{c.cost.money:.4f}",
+    "train\ns": lambda c: _number(c.cost.seconds, digits=1),
+}
+
+
+def _mean(cell: Cell, name: str) -> str:
+    values: list[Any] = [getattr(result.score, name) for result in cell.results]
+    return MISSING if None in values else f"{sum(values) / len(values):.0f}"
+
+
+def _caption(cells: Sequence[Cell]) -> Text | None:
+    lines = [OTHER_CAPTION] * any(cell.other_budget for cell in cells) + [CUT_CAPTION] * any(cell.cut for cell in cells)
+    return Text("\n".join(lines)) if lines else None

@@ -1,0 +1,24 @@
+"""Options of `cod report`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cod_cli.settings.base import Settings, option
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ReportSettings(Settings):
+    """Options of `cod report`."""
+
+    metric: Annotated[
+        Literal["accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "boundary_agreement"] | None,
+        option(help="Decide by this metric.  [default: accuracy; without labels agreement]", metavar="NAME"),
+    ] = None
+    baseline: Annotated[
+        str | None,
+        option(
+            help="Compare every arm with this one.  [default: the sweep's; else method kd, mix shots]", metavar="ARM"
+        ),
+    ] = None
+    csv: Annotated[Path | None, option("--csv", help="Write every arm at every k, a line each.", metavar="FILE")] = None

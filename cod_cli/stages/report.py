@@ -1,0 +1,119 @@
+"""`cod report`: what the runs below a folder have reached, arm by arm, and what of it is more than luck."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cod_cli.arms import METRICS
+from cod_cli.comparison import Cell, Comparison, Contrast, compare
+from cod_cli.evidence import Evidence, read_evidence
+from cod_cli.jsonl import write_text
+from cod_cli.report import Ui
+from cod_cli.settings import ReportSettings
+from cod_cli.statistics import Interval
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What was found below a folder and how it compares; ``written`` are the files that were asked for."""
+
+    evidence: Evidence
+    comparison: Comparison
+    written: tuple[Path, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints: the rows of the table, the teacher's scores, every test."""
+        comparison = self.comparison
+        return {
+            "folder": str(self.evidence.folder),
+            "runs": len(self.evidence.runs),
+            "metric": comparison.metric,
+            "baseline": comparison.baseline,
+            "contrasts_tested": comparison.tested,
+            "notes": list(comparison.notes),
+            "teachers": [result.score.model_dump() for result in self.evidence.teachers],
+            "arms": rows(comparison),
+            "contrasts": [asdict(contrast) for contrast in comparison.contrasts],
+            "written": [str(path) for path in self.written],
+        }
+
+
+def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
+    """Read the scores of every run in ``folder`` or below it, compare the arms, write the files that are asked for.
+
+    Raises:
+        UsageError: a baseline that is not among the arms.
+        CodError: no scores, a damaged file, or an arm that stands in two runs.
+    """
+    evidence = read_evidence(folder)
+    comparison = compare(evidence, metric=settings.metric, baseline=settings.baseline)
+    written = []
+    if settings.csv is not None:
+        write_text(settings.csv, to_csv(rows(comparison)))
+        written.append(settings.csv)
+    for note in comparison.notes:
+        ui.note(f"Note: {note}")
+    return ReportResult(evidence, comparison, tuple(written))
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """One flat row for each arm at each k, all with the same keys; shares in [0, 1], null where there is nothing."""
+    contrasts = {(c.task, c.split, c.k, c.arm): c for c in comparison.contrasts}
+    return [_row(cell, contrasts.get((*cell.key, cell.arm))) for cell in comparison.cells]
+
+
+def _row(cell: Cell, contrast: Contrast | None) -> dict[str, Any]:
+    found = cell.metrics()
+    measured: dict[str, Any] = {}
+    for name in METRICS:
+        here = found.get(name)
+        measured |= {name: here.mean if here else None, f"{name}_std": here.std if here else None}
+    return {
+        "task": cell.task,
+        "split": cell.split,
+        "k": cell.k,
+        "arm": cell.arm,
+        "method": cell.method,
+        "mix": cell.mix,
+        "n": cell.n,
+        "other_budget": cell.other_budget,
+        "cut_from_teacher": cell.cut,
+        **measured,
+        **_tests(contrast),
+        **{f"cost_{name}": value for name, value in asdict(cell.cost).items()},
+    }
+
+
+def _tests(contrast: Contrast | None) -> dict[str, Any]:
+    found = contrast.difference if contrast else None
+    interval, bootstrap = (found.interval, found.bootstrap) if found else (None, None)
+    return {
+        "against": contrast.against if contrast else None,
+        "metric": contrast.metric if contrast else None,
+        "pairs": found.n if found else None,
+        "difference": found.mean if found else None,
+        "difference_std": found.std if found else None,
+        **_bounds("t", interval),
+        "p": found.p if found else None,
+        "p_holm": contrast.adjusted if contrast else None,
+        "p_wilcoxon": found.wilcoxon if found else None,
+        **_bounds("bootstrap", bootstrap),
+        "p_mcnemar": contrast.rows.p if contrast and contrast.rows else None,
+        "verdict": contrast.verdict if contrast else None,
+    }
+
+
+def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {f"{name}_low": interval.low if interval else None, f"{name}_high": interval.high if interval else None}
+
+
+def to_csv(table: Sequence[dict[str, Any]]) -> str:
+    """The rows as CSV with a header, empty where there is nothing; there is at least one row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()

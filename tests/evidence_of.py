@@ -1,0 +1,102 @@
+"""Runs that were scored, as they lie on disk: score files, manifests, `settings.yaml`; no texts, no weights."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cod_cli.artifacts import Run, SweepFolder
+from cod_cli.jsonl import write_records
+from cod_cli.records import Prediction, Score, Student, SweepPlan
+from tests.test_arms import score
+
+LABELS = ["negative", "positive"]
+ARMS = {"kd-shots": ("kd", "shots"), "kd-cod": ("kd", "cod"), "lwd-shots": ("lwd", "shots"), "lwd-cod": ("lwd", "cod")}
+
+
+def scored_run(
+    folder: Path, accuracies: Mapping[str, float | None], *, seed: int = 0, k: int = 16, **changes: Any
+) -> Run:
+    """A run whose students, named by arm, reached these accuracies; ``changes`` are fields of every score."""
+    run = Run(folder)
+    run.shots.finish(run.shots.begin({"data": "sst2", "shots": str(k), "seed": seed}, labels=LABELS, seed=seed), [])
+    scores = [teacher(**{name: changes[name] for name in ("task", "split") if name in changes})]
+    for arm, accuracy in accuracies.items():
+        method, mix = ARMS.get(arm, ("kd", arm))
+        fields = {"method": method, "mix": mix, "k": k, "rows": k, "shots": k if mix == "shots" else k // 2}
+        scores.append(score(arm, seed, **{**fields, "accuracy": accuracy, **changes}))
+    run.scores.finish(run.scores.begin({}, labels=LABELS), scores)
+    return run
+
+
+def teacher(**changes: Any) -> Score:
+    lacks = ("method", "mix", "k", "rows", "shots", "steps", "agreement", "kl", "seconds")
+    return score("teacher", None, **{**dict.fromkeys(lacks), "accuracy": 0.9, **changes})
+
+
+def rescore(run: Run, name: str, **changes: Any) -> None:
+    """Change one student's score."""
+    scores = [s.replace(**changes) if s.student == name else s for s in run.scores.read()]
+    run.scores.finish(run.scores.require(), scores)
+
+
+def sweep_json(folder: Path, baseline: str, other: Sequence[str] = ()) -> None:
+    arms = {name: {"other_budget": name in other} for name in [baseline, *other]}
+    plan = SweepPlan(command="cod sweep grid.yaml", grid={}, baseline=baseline, arms=arms, cells=[])
+    SweepFolder(folder).write(plan)
+
+
+def trained(run: Run, name: str, **made: Any) -> None:
+    """The ``settings.yaml`` of a student whose weights were deleted."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "method": "kd",
+        "mix": "shots",
+        "k": 16,
+        "rows": 16,
+        "shots": 16,
+        "steps": 80,
+        "seed": 0,
+        "labels": LABELS,
+        "settings": {"student": "org/small", "mix": "shots", "epochs": 40, "student_layers": 3},
+        "inputs": {},
+        "rows_sha": "0",
+        "student": "s",
+        "teacher": "t",
+        "cut_from_teacher": False,
+        "parameters": 1,
+        "seconds": 1.5,
+        "device": "cpu",
+        "threads": 1,
+        "versions": {},
+        "created": "2025-01-01T00:00:00+00:00",
+    }
+    run.student(name).mkdir(parents=True)
+    made_so = Student(**fields | made).model_dump()
+    (run.student(name) / "settings.yaml").write_text(yaml.safe_dump(made_so), encoding="utf-8")
+
+
+def took(
+    run: Run,
+    mix: str = "counterfactuals",
+    *,
+    cost: float | None = None,
+    usage: dict[str, int] | None = None,
+    **counts: int,
+) -> None:
+    """What the texts of a mix took, in their manifest."""
+    file = run.counterfactuals if mix == "counterfactuals" else run.rival(mix)
+    file.finish(file.begin({}, labels=LABELS), [], counts=counts, usage=usage, cost=cost)
+
+
+def predicted(run: Run, rows: Mapping[str, Sequence[int]], truth: Sequence[int], confidence: float = 0.8) -> None:
+    """What students decided, row by row."""
+    fields: dict[str, Any] = {"task": "sst2", "split": "validation", "rows": "d", "truth": list(truth)}
+    write_records(
+        run.predictions,
+        [
+            Prediction(student=name, decided=list(decided), confidence=[confidence] * len(truth), **fields)
+            for name, decided in rows.items()
+        ],
+    )

@@ -1,0 +1,55 @@
+"""`cod report`: one table for people, the same numbers as CSV and JSON."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cod_cli.report import Ui
+from cod_cli.settings import ReportSettings
+from cod_cli.stages.report import ReportResult, report
+from tests.evidence_of import scored_run
+
+SHOTS, COD = [0.60, 0.55, 0.62], [0.70, 0.66, 0.71]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed, (one, two) in enumerate(zip(SHOTS, COD, strict=True)):
+        scored_run(tmp_path / "runs" / f"s{seed}", {"kd-shots": one, "kd-cod": two}, seed=seed)
+    return tmp_path / "runs"
+
+
+def run_report(folder: Path, **options: object) -> ReportResult:
+    return report(folder, ReportSettings(**options), Ui.silent())  # type: ignore[arg-type]
+
+
+def test_csv_has_a_line_for_each_arm_with_every_number(runs: Path, tmp_path: Path) -> None:
+    result = run_report(runs, csv=tmp_path / "out" / "table.csv")
+    assert result.written == (tmp_path / "out" / "table.csv",)
+    with result.written[0].open(encoding="utf-8", newline="") as file:
+        shots, cod = csv.DictReader(file)
+    assert (cod["task"], cod["k"], cod["arm"], cod["n"], cod["against"]) == ("sst2", "16", "kd-cod", "3", "kd-shots")
+    assert float(cod["accuracy"]) == pytest.approx(np.mean(COD))
+    assert float(cod["accuracy_std"]) == pytest.approx(np.std(COD, ddof=1))
+    assert float(cod["p"]) == pytest.approx(stats.ttest_rel(COD, SHOTS).pvalue)
+    assert shots["difference"] == ""
+    assert float(shots["cost_shots"]) == 16
+
+
+def test_json_holds_the_same_numbers(runs: Path) -> None:
+    document = json.loads(json.dumps(run_report(runs).as_json()))
+    assert document["baseline"] == "kd-shots"
+    assert document["contrasts"][0]["verdict"] == document["arms"][1]["verdict"]
+    assert document["contrasts"][0]["difference"]["n"] == 3
+    assert document["teachers"][0]["accuracy"] == 0.9
+    assert document["runs"] == 3
+
+
+def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
+    before = sorted(runs.rglob("*"))
+    assert run_report(runs).written == ()
+    assert sorted(runs.rglob("*")) == before
