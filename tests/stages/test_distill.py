@@ -297,7 +297,7 @@ def test_divergence_names_step_and_rows_and_keeps_the_last_good_weights(run: Run
 
 
 def test_no_student_is_called_teacher(run: Run, student_folder: Path) -> None:
-    with pytest.raises(UsageError, match="as the scores call the teacher"):
+    with pytest.raises(UsageError, match="as the scores call what is no student"):
         train(run, student_folder, name="teacher")
 
 
