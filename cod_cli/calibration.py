@@ -22,12 +22,16 @@ SHOTS = "shots"
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Rows whose class is known: class indices ``truth``; ``data`` and ``split`` say where they are from."""
+    """Rows whose class is known: class indices ``truth``; ``data`` and ``split`` say where they are from.
+
+    ``families`` are the ids of the shots that they are: no demonstration beside themselves.
+    """
 
     data: str
     split: str | None
     texts: list[str]
     truth: list[int]
+    families: list[str | None]
 
 
 def calibrate(
@@ -58,7 +62,7 @@ def calibrate(
             "name some that are not scored later: --calibration-data FILE",
         )
     rows = _held_out(run, labels, data) if data else _of_shots(shots, labels)
-    raw = np.asarray(teacher.logits(rows.texts), dtype=np.float64)
+    raw = np.asarray(teacher.logits(rows.texts, families=rows.families), dtype=np.float64)
     if method == "contextual":
         bias = fit_bias(teacher.logits(list(CONTENT_FREE)))
         fitted = _calibration(
@@ -94,7 +98,8 @@ def _calibration(
 def _of_shots(shots: Sequence[Shot], labels: Sequence[str]) -> _Labelled:
     if len(shots) < 2:
         raise CodError("one shot is too few to calibrate on", "name labelled rows: --calibration-data FILE")
-    return _Labelled(SHOTS, None, [shot.text for shot in shots], [labels.index(shot.label) for shot in shots])
+    texts, truth = [shot.text for shot in shots], [labels.index(shot.label) for shot in shots]
+    return _Labelled(SHOTS, None, texts, truth, [shot.id for shot in shots])
 
 
 def _held_out(run: Run, labels: Sequence[str], data: str) -> _Labelled:
@@ -104,7 +109,9 @@ def _held_out(run: Run, labels: Sequence[str], data: str) -> _Labelled:
         raise CodError(f"{data} has no labels", "name a file of labelled rows: --calibration-data FILE")
     if len(rows.texts) < 2:
         raise CodError(f"{data} has one row that can be used", "name a file of more labelled rows")
-    return _Labelled(str(local_path(data) or data), rows.split, list(rows.texts), list(rows.truth))
+    return _Labelled(
+        str(local_path(data) or data), rows.split, list(rows.texts), list(rows.truth), [None] * len(rows.texts)
+    )
 
 
 def _rows(run: Run, labels: Sequence[str], data: str) -> HeldOut:

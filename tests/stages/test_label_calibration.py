@@ -139,7 +139,9 @@ class Llm:
 
     name, labels, fingerprint, source, queries = "openai:llm", tuple(LABELS), "f" * 16, "logprobs", 0
 
-    def logits(self, texts: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:
+    def logits(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
         return np.array([[3.0, 1.0 + len(text) % 3] for text in texts], dtype=np.float32)
 
 
