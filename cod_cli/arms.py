@@ -10,6 +10,9 @@ METRICS = ("accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "bo
 TEACHER = "teacher"
 # Nearest neighbours over the shots: a row in the table of scores that is no student.
 NEIGHBOURS = "neighbours"
+# An LLM itself, without and with the shots in its prompt: likewise.
+ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
+NO_STUDENTS = (TEACHER, NEIGHBOURS, ZERO_SHOT, IN_CONTEXT)
 
 
 @dataclass(frozen=True)

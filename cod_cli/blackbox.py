@@ -15,7 +15,6 @@ from cod_cli.demonstrations import demonstrations
 from cod_cli.errors import CodError, PartialError
 from cod_cli.llm import Client
 from cod_cli.opinions import Opinion, Opinions, by_logprobs, by_votes, class_codes, is_rejected, no_opinion
-from cod_cli.pacing import Spent
 from cod_cli.prices import Estimate, Price, estimate
 from cod_cli.recall import OpinionMemory
 from cod_cli.records import Shot, text_sha
@@ -112,14 +111,14 @@ class BlackBoxTeacher:
         return self._source or "logprobs"
 
     @property
+    def shown(self) -> int:
+        """How many shots stand beside a text that is none of them."""
+        return min(self._demos, len(self._shots))
+
+    @property
     def queries(self) -> int:
         """How many different questions it was asked, answers from the memory included."""
         return len(self._known)
-
-    @property
-    def spent(self) -> Spent:
-        """Requests, tokens and cost so far, of all clients that share this one's limits."""
-        return self.client.spent
 
     @property
     def memory_size(self) -> int:
@@ -184,6 +183,10 @@ class BlackBoxTeacher:
         asked = self._questions(texts, families)
         requests = [self._request(question) for question in (asked if anew else self._recall(asked))]
         return estimate(((r, "A") for r in requests if anew or not self.client.known(r)), self._price)
+
+    def question_keys(self, texts: Sequence[str]) -> set[str]:
+        """Under which names the journal keeps the questions about these texts."""
+        return {question.key for question in self._questions(texts, None)}
 
     def _questions(self, texts: Sequence[str], families: Sequence[str | None] | None) -> list[_Question]:
         return [self._question(*pair) for pair in zip(texts, families or [None] * len(texts), strict=True)]

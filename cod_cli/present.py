@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
     from cod_cli.stages.distill import DistillResult
-    from cod_cli.stages.eval import EvalResult
+    from cod_cli.stages.eval import EvalPlan, EvalResult
     from cod_cli.stages.label import LabelPlan, LabelResult
     from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalResult
@@ -152,9 +152,14 @@ def distill(result: DistillResult) -> RenderableType:
     return _next("\n".join(lines), f"cod eval {result.folder.parent}")
 
 
-def eval_(result: EvalResult) -> RenderableType:
-    """The teacher and every student."""
-    return tables.scores(result.scores, result.cut)
+def eval_(result: EvalResult | EvalPlan) -> RenderableType:
+    """The teacher and every student; or what asking LLMs would cost."""
+    if type(result).__name__ == "EvalPlan":
+        plan = cast("EvalPlan", result)
+        lines = [_estimate(f"{name}, {plan.rows} rows", what) for name, what in plan.estimates.items()]
+        return printable("\n".join([*lines, "Nothing was sent."]))
+    result = cast("EvalResult", result)
+    return tables.scores(result.scores, result.cut, result.lacking)
 
 
 def report(result: ReportResult) -> RenderableType:

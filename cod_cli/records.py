@@ -247,11 +247,14 @@ class Teacher(Record):
         return self.validation[(self.best_epoch or 0) - 1] if self.validation else None
 
 
-class Score(Record):
+class Score(SparseRecord):
     """What one student (or the teacher) reaches on one split; null where a field does not apply.
 
     ``boundary_agreement`` is over all held-out pairs, ``boundary_by_generator`` over those of each who wrote some.
+    ``usage`` (prompt_tokens, completion_tokens) and ``cost`` are what an LLM that is scored itself has taken.
     """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"boundary_by_generator", "usage", "cost"})
 
     student: str
     method: str | None
@@ -274,11 +277,8 @@ class Score(Record):
     boundary_agreement: float | None
     seconds: float | None
     boundary_by_generator: dict[str, float] | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        row: dict[str, Any] = handler(self)
-        return {k: v for k, v in row.items() if v is not None or k != "boundary_by_generator"}
+    usage: dict[str, int] | None = None
+    cost: float | None = None
 
 
 class Prediction(Record):

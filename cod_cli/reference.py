@@ -1,5 +1,6 @@
 """The teacher on held-out rows: its answers, asked for once, that students are compared with."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ import numpy as np
 from cod_cli.artifacts import Run
 from cod_cli.boundary import Pairs, held_out_pairs
 from cod_cli.data import local_path
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, PartialError
 from cod_cli.heldout import HeldOut, Logits
+from cod_cli.llm import Client
+from cod_cli.prices import Estimate
 from cod_cli.records import Manifest, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.scaling import scaled
-from cod_cli.settings import EvalSettings, LabelSettings
-from cod_cli.teachers import load_teacher
+from cod_cli.settings import EndpointOptions, EvalSettings, LabelSettings, TeacherOptions
+from cod_cli.teachers import open_llm, open_teacher, soft_label
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,43 @@ class Reference:
         return self.all_logits[: len(self.all_logits) - len(self.pairs.ids)]
 
 
+@dataclass(frozen=True)
+class Unasked:
+    """An LLM that is the teacher and was not asked about some rows, since nobody said that it may cost something."""
+
+    name: str
+    rows: int
+
+    def __str__(self) -> str:
+        """What the user should know."""
+        return (
+            f"no agreement and no KL: {self.name} was not asked about {self.rows:,} of these rows, which would cost "
+            "(--teacher-on-split; what it would: --dry-run)"
+        )
+
+
 def reference(
-    run: Run, data: str, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, ui: Ui
-) -> Reference | None:
-    """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone."""
+    run: Run,
+    data: str,
+    rows: HeldOut,
+    labels: Sequence[str],
+    settings: EvalSettings,
+    ui: Ui,
+    host: Client | None = None,
+) -> Reference | Unasked | None:
+    """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone.
+
+    Args:
+        run: whose teacher.
+        data, rows: what is scored, and where it is from.
+        labels: the run's classes in order.
+        settings: an LLM is asked only where they say so.
+        ui: told of what is missing.
+        host: a client whose limits an LLM shares.
+
+    Raises:
+        PartialError: an LLM has not answered everything; all else is saved.
+    """
     made = run.soft_labels.manifest()
     if made is None or made.teacher is None or not made.settings.get("teacher"):
         ui.warn(f"{run.soft_labels.meta} names no teacher: no agreement and no KL")
@@ -48,11 +84,16 @@ def reference(
     known = _known(run, made, labels)
     pairs = held_out_pairs(run, rows, made.teacher)
     texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
-    missing = {i: text for i, text in texts.items() if i not in known or known[i].text_sha != text_sha(text)}
+    missing = _missing(texts, known)
+    llm = recorded_options(made, settings).llm is not None
+    if missing and llm and not settings.teacher_on_split:
+        return Unasked(made.settings["teacher"], len(missing))
     if missing:
         try:
-            known |= _ask_teacher(made, labels, missing, settings, ui)
+            known |= _ask_teacher(run, made, labels, missing, settings, ui, host)
         except CodError as error:
+            if llm:
+                raise
             ui.warn(f"no agreement and no KL, for lack of the teacher: {error.message}")
             return None
         manifest = run.teacher_labels.begin(_asked(made), labels=list(labels), teacher=made.teacher)
@@ -69,9 +110,34 @@ def reference(
     return Reference(made.settings["teacher"], made.teacher + fitted, logits, pairs)
 
 
+def unasked(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings) -> Estimate | None:
+    """What asking an LLM that is the teacher about all rows would take; None where the teacher is none."""
+    made = run.soft_labels.manifest()
+    if made is None or made.teacher is None or not made.settings.get("teacher"):
+        return None
+    options = recorded_options(made, settings)
+    if options.llm is None:
+        return None
+    pairs = held_out_pairs(run, rows, made.teacher)
+    texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
+    with open_llm(options, labels, run.eval_replies, run.shots.read()) as teacher:
+        return teacher.estimate(list(_missing(texts, _known(run, made, labels)).values()))
+
+
+def _missing(texts: Mapping[str, str], known: Mapping[str, SoftLabel]) -> dict[str, str]:
+    return {i: text for i, text in texts.items() if i not in known or known[i].text_sha != text_sha(text)}
+
+
 def _asked(made: Manifest) -> dict[str, Any]:
     """How `cod label` called the teacher: what its answers depend on."""
-    return {name: made.settings[name] for name in ("teacher", "teacher_labels", "max_length")}
+    names = ("teacher", "teacher_labels", "max_length", *sorted(TeacherOptions.OF_LLMS))
+    return {name: made.settings[name] for name in names if name in made.settings}
+
+
+def recorded_options(made: Manifest, settings: EvalSettings) -> LabelSettings:
+    """The options by which `cod label` called the teacher, with the limits of this command."""
+    limits = {field.name: getattr(settings, field.name) for field in dataclasses.fields(EndpointOptions)}
+    return LabelSettings(**{**limits, **_asked(made)}, batch_size=settings.batch_size)
 
 
 def _known(run: Run, made: Manifest, labels: Sequence[str]) -> dict[str, SoftLabel]:
@@ -83,22 +149,35 @@ def _known(run: Run, made: Manifest, labels: Sequence[str]) -> dict[str, SoftLab
 
 
 def _ask_teacher(
-    made: Manifest, labels: Sequence[str], texts: Mapping[str, str], settings: EvalSettings, ui: Ui
+    run: Run,
+    made: Manifest,
+    labels: Sequence[str],
+    texts: Mapping[str, str],
+    settings: EvalSettings,
+    ui: Ui,
+    host: Client | None,
 ) -> dict[str, SoftLabel]:
-    asked = LabelSettings(**_asked(made), device=settings.device, cache=settings.cache)
-    teacher = load_teacher(asked, labels, batch_size=settings.batch_size)
-    if teacher.fingerprint != made.teacher:
-        raise CodError(f"{teacher.name} has changed since it labelled the shots")
-    with ui.progress("Asking the teacher", total=len(texts)) as advance:
-        logits = teacher.logits(list(texts.values()), progress=advance)
-    return {
-        row_id: SoftLabel(
-            id=row_id,
-            text_sha=text_sha(text),
-            logits=[round(value, 6) for value in row.tolist()],
-            teacher=teacher.fingerprint,
-            source=teacher.source,
-            covered_mass=1.0,
+    with open_teacher(
+        recorded_options(made, settings),
+        labels,
+        run.eval_replies,
+        shots=run.shots.read(),
+        batch_size=settings.batch_size,
+        note=ui.note,
+        beside=host,
+    ) as teacher:
+        if teacher.fingerprint != made.teacher:
+            raise CodError(
+                f"{teacher.name} has changed since it labelled the shots",
+                f"label them anew: `{run.soft_labels.command} --force`",
+            )
+        with ui.progress("Asking the teacher", total=len(texts)) as advance:
+            told = teacher.opinions(list(texts.values()), progress=advance)
+        pairs = zip(texts.items(), told.rows, strict=True)
+        found = {row_id: soft_label(row_id, text, said, teacher) for (row_id, text), said in pairs if said}
+    if len(found) < len(texts):
+        raise PartialError(
+            f"{len(texts) - len(found)} of {len(texts)} rows are without an answer of {teacher.name}: {told.reason}",
+            "the same command asks again for just those",
         )
-        for (row_id, text), row in zip(texts.items(), logits, strict=True)
-    }
+    return found

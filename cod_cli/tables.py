@@ -39,13 +39,25 @@ HEADINGS = {
 PERCENT = frozenset({"accuracy", "macro_f1", "agreement", "boundary_agreement"})
 
 
-def scores(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableType:
+def scores(rows: Sequence[Score], cut: Collection[str] = (), lacking: str | None = None) -> RenderableType:
     """A table for each task and split: the teacher, then the students; seeds of one arm with mean and deviation.
 
-    Students that were ``cut`` from a fine-tuned teacher are marked and come last.
+    Students that were ``cut`` from a fine-tuned teacher are marked and come last. Below stands what the tables are
+    ``lacking``, and what LLMs took that are scored themselves.
     """
     places = dict.fromkeys((row.task, row.split) for row in rows)
-    return Group(*(_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places))
+    tables = [_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places]
+    below = [*([lacking] if lacking else []), *(_taken(row) for row in rows if row.usage)]
+    return Group(*tables, *map(printable, below))
+
+
+def _taken(score: Score) -> str:
+    usage = score.usage or {}
+    cost = "" if score.cost is None else f", cost {score.cost:.4f}"
+    return (
+        f"{score.student}: {score.n:,} questions took {usage['prompt_tokens']:,} + {usage['completion_tokens']:,} "
+        f"tokens{cost}"
+    )
 
 
 def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
@@ -66,7 +78,7 @@ def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
 
 def _score_row(score: Score, shown: Sequence[str], *, marked: bool) -> list[Text]:
     name = score.student + (f" {CUT_MARK}" if marked else "")
-    if score.method and base_name(score) != f"{score.method}-{score.mix}":
+    if score.mix and base_name(score) != f"{score.method}-{score.mix}":
         name += f" ({score.method}-{score.mix})"
     rows = MISSING if score.rows is None else f"{score.rows} ({score.shots})"
     counted = [MISSING if value is None else str(value) for value in (score.k, score.steps)]

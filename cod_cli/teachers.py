@@ -212,6 +212,7 @@ def open_teacher(
     shots: Sequence[Shot] = (),
     batch_size: int = 32,
     note: Callable[[str], object] | None = None,
+    beside: Client | None = None,
 ) -> Iterator[AnyTeacher]:
     """The teacher of ``--teacher``, whatever it is; what an LLM says is journalled in ``replies``.
 
@@ -220,6 +221,7 @@ def open_teacher(
         shots: where an LLM's demonstrations are taken from.
         batch_size: texts in one forward pass of a model.
         note: told of what an LLM's server does not take.
+        beside: a client whose limits an LLM shares.
 
     Raises:
         UsageError: no teacher named, a prompt that does not fit, a cap on cost without a price.
@@ -228,17 +230,19 @@ def open_teacher(
     if settings.llm is None:
         yield load_teacher(settings, labels, batch_size=batch_size)
     else:
-        with _open_llm(settings, labels, replies, shots, note) as teacher:
+        with open_llm(settings, labels, replies, shots, note, beside) as teacher:
             yield teacher
 
 
-def _open_llm(
+def open_llm(
     settings: TeacherOptions,
     labels: Sequence[str],
     replies: Path,
-    shots: Sequence[Shot],
-    note: Callable[[str], object] | None,
+    shots: Sequence[Shot] = (),
+    note: Callable[[str], object] | None = None,
+    beside: Client | None = None,
 ) -> BlackBoxTeacher:
+    """The LLM of ``--teacher openai:MODEL``; see `open_teacher`."""
     if not settings.llm:
         raise UsageError("--teacher openai: names no LLM", "write it as openai:MODEL")
     if settings.teacher_labels:
@@ -256,6 +260,7 @@ def _open_llm(
         price=price,
         journal=open_teacher_journal(replies),
         note=note,
+        beside=beside,
     )
     return BlackBoxTeacher(
         client,

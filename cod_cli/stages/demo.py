@@ -26,7 +26,7 @@ from cod_cli.settings import (
 )
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
-from cod_cli.stages.eval import evaluate
+from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.stages.teach import teach
@@ -83,7 +83,9 @@ def _one_seed(
     label(run, LabelSettings(teacher=str(teacher), max_length=64), ui)
     for mix in ARMS:
         distill(run, DistillSettings(student=minilm, student_layers=3, mix=mix, seed=str(seed), max_length=64), ui)
-    return evaluate(run, EvalSettings(split="test"), ui).scores
+    result = evaluate(run, EvalSettings(split="test"), ui)
+    assert isinstance(result, EvalResult)
+    return result.scores
 
 
 def write_tweets(folder: Path) -> Path:

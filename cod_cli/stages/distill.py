@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 
 from cod_cli.adapters import merged, with_adapters
-from cod_cli.arms import NEIGHBOURS, TEACHER
+from cod_cli.arms import NO_STUDENTS
 from cod_cli.artifacts import Run, write_folder, write_origin
 from cod_cli.batches import Group, batches_per_epoch
 from cod_cli.cards import student_card
@@ -128,7 +128,7 @@ def _names(settings: DistillSettings) -> list[str]:
     name = settings.name or f"{settings.method}-{settings.mix}"
     if name != Path(name).name or name.startswith("."):
         raise UsageError(f"--name is {name!r}", "give the name of a folder, without a path")
-    if name in (TEACHER, NEIGHBOURS):
+    if name in NO_STUDENTS:
         raise UsageError(f"--name is {name!r}, as the scores call what is no student", "give another name")
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]
 

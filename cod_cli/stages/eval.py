@@ -3,21 +3,26 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from cod_cli import checkpoints
-from cod_cli.arms import METRICS, NEIGHBOURS, TEACHER, arms
+from cod_cli.arms import IN_CONTEXT, METRICS, NEIGHBOURS, TEACHER, ZERO_SHOT, arms
 from cod_cli.artifacts import Run
 from cod_cli.boundary import Pairs, followed
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.heldout import HeldOut, Logits, predicted, rows_to_score, scored
+from cod_cli.incontext import answers, open_rival, require_one_price
 from cod_cli.jsonl import file_sha
+from cod_cli.llm import Client
 from cod_cli.models import Progress, load_classifier, load_encoder, logits_of
 from cod_cli.neighbours import neighbour_logits, sentence_vectors
+from cod_cli.pacing import Limits
+from cod_cli.prices import Estimate
 from cod_cli.records import Score, Student
-from cod_cli.reference import Reference, reference
+from cod_cli.reference import Reference, Unasked, reference, unasked
 from cod_cli.report import Ui
 from cod_cli.scorebook import ScoreBook
 from cod_cli.settings import EvalSettings
@@ -28,7 +33,8 @@ class EvalResult:
     """All scores on one split, the teacher's first.
 
     ``dropped`` counts the rows left out, by reason; ``new`` names who was scored in this call; ``cut`` the students
-    that were cut from their teacher; ``teacher`` is the one compared with, None where there was none.
+    that were cut from their teacher; ``teacher`` is the one compared with, None where there was none, and ``lacking``
+    says so where it is an LLM that was not to be asked.
     """
 
     data: str
@@ -40,6 +46,7 @@ class EvalResult:
     scores: tuple[Score, ...]
     new: tuple[str, ...]
     cut: tuple[str, ...]
+    lacking: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The same numbers for `--json`, with mean and sample std over the seeds of an arm."""
@@ -53,24 +60,75 @@ class EvalResult:
         return document
 
 
-def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
+@dataclass(frozen=True)
+class EvalPlan:
+    """What asking LLMs about the split would take, by who is asked: the teacher, or a rival."""
+
+    split: str
+    rows: int
+    estimates: dict[str, Estimate]
+
+
+def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
     """Score on one split whatever is not scored there yet; return all scores on it.
 
     Raises:
         CodError: no finished student, no row to score on, labels other than the run's, or a damaged student.
+        PartialError: an LLM has not answered everything; all else is saved.
     """
     labels = run.shots.require().labels
     students = {name: run.read_student(name) for name in run.student_names()}
-    if not students and settings.neighbours is None:
+    if not students and settings.neighbours is None and settings.in_context is None:
         raise CodError(
             f"{run.students} holds no finished student", f"train one: `cod distill {run.folder} --student MODEL`"
         )
-    if settings.force:
+    require_one_price(run, settings)
+    if settings.force and not settings.dry_run:
         old = (run.scores, run.teacher_labels)
         run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
     data, rows = rows_to_score(run, settings, labels)
     ui.note(_what_is_used(data, rows))
-    teacher = reference(run, data, rows, labels, settings, ui)
+    if settings.dry_run:
+        return EvalPlan(rows.split, len(rows.ids), _estimates(run, rows, labels, settings))
+    with _host(settings) as host:
+        return _evaluate(run, data, rows, labels, students, settings, ui, host)
+
+
+def _host(settings: EvalSettings) -> AbstractContextManager[Client | None]:
+    """A client that asks nothing itself, whose limits all share who do; None where nobody may be asked."""
+    if settings.in_context is None and not settings.teacher_on_split:
+        return nullcontext()
+    return Client("", base_url=settings.base_url, limits=Limits.of(settings))
+
+
+def _estimates(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings) -> dict[str, Estimate]:
+    found = {}
+    missing = unasked(run, rows, labels, settings)
+    if missing is not None:
+        found[TEACHER] = missing
+    for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
+        with open_rival(name, run, labels, settings) as rival:
+            found[name] = rival.estimate(rows.texts)
+    if not found:
+        raise UsageError("--dry-run is about an LLM's cost, and none would be asked", "add --in-context openai:MODEL")
+    return found
+
+
+def _evaluate(
+    run: Run,
+    data: str,
+    rows: HeldOut,
+    labels: list[str],
+    students: Mapping[str, Student],
+    settings: EvalSettings,
+    ui: Ui,
+    host: Client | None,
+) -> EvalResult:
+    found = reference(run, data, rows, labels, settings, ui, host)
+    lacking = str(found) if isinstance(found, Unasked) else None
+    teacher = None if isinstance(found, Unasked) else found
+    if lacking:
+        ui.note(lacking)
     if teacher is None and rows.truth is None:
         raise CodError(
             "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
@@ -80,6 +138,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
         *_score_teacher(book, teacher),
         *_score_neighbours(run, book, teacher, settings, ui),
         *_score_students(run, book, students, teacher, settings, ui),
+        *_score_llm(run, book, teacher, settings, ui, host),
     ]
     book.close()
     return EvalResult(
@@ -89,10 +148,16 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult:
         rows=len(rows.ids),
         dropped=rows.dropped,
         teacher=teacher.name if teacher else None,
-        scores=book.of([*students, *([NEIGHBOURS] if settings.neighbours else [])]),
+        scores=book.of([*students, *_rivals(settings)]),
         new=tuple(new),
         cut=tuple(name for name, student in students.items() if student.cut_from_teacher),
+        lacking=lacking,
     )
+
+
+def _rivals(settings: EvalSettings) -> list[str]:
+    """Who is scored that is no student."""
+    return [*([NEIGHBOURS] if settings.neighbours else []), *([ZERO_SHOT, IN_CONTEXT] if settings.in_context else [])]
 
 
 def _what_is_used(data: str, rows: HeldOut) -> str:
@@ -143,6 +208,27 @@ def _score_neighbours(
     score = _score(NEIGHBOURS, None, book.rows, found).replace(k=k, rows=k, shots=k)
     book.put(score, digest, predicted(NEIGHBOURS, book.rows, logits))
     return [NEIGHBOURS]
+
+
+def _score_llm(
+    run: Run, book: ScoreBook, teacher: Reference | None, settings: EvalSettings, ui: Ui, host: Client | None
+) -> list[str]:
+    """Score the LLM of ``--in-context`` itself, without and with shots in its prompt; the rivals that were scored."""
+    new = []
+    for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
+        with open_rival(name, run, book.labels, settings, ui.note, host) as rival:
+            digest = _digest(rival.fingerprint, book.rows.digest, teacher)
+            if book.holds(name, digest):
+                continue
+            with ui.progress(f"Asking {rival.name} ({name})", total=len(book.rows.ids)) as advance:
+                told = answers(run, rival, book.rows, settings, advance)
+        found = scored(told.logits, book.rows.truth, teacher.logits if teacher else None)
+        shots = rival.shown
+        made = {"method": "prompt", "k": shots, "rows": shots, "shots": shots, "usage": told.usage, "cost": told.cost}
+        score = _score(name, None, book.rows, found).replace(**made)
+        book.put(score, digest, predicted(name, book.rows, told.logits))
+        new.append(name)
+    return new
 
 
 def _score_students(

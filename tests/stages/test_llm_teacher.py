@@ -14,13 +14,15 @@ from cod_cli.artifacts import Run
 from cod_cli.cli import app
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.jsonl import write_records
-from cod_cli.records import Counterfactual
+from cod_cli.records import Counterfactual, Score
 from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, LabelSettings, SampleSettings
+from cod_cli.settings import CounterfactSettings, EvalSettings, LabelSettings, SampleSettings
 from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
+from cod_cli.stages.eval import EvalPlan, EvalResult, evaluate
 from cod_cli.stages.label import LabelPlan, LabelResult, label
 from cod_cli.stages.sample import sample
 from tests.fake_llm import Answer, Body, FakeLLM, error, logprobs
+from tests.stages.test_eval import add_student
 from tests.tiny import LANGUAGE, sentences
 
 OPPOSITE = {
@@ -326,3 +328,154 @@ def test_a_mended_pair_is_asked_about_again(run: Run, llm: FakeLLM) -> None:
     assert ask(run, llm).counts["new"] == 1
     assert judged(llm)[-1] == "a quite lovely film ."
     assert len(llm.requests) == asked + 1
+
+
+# cod eval
+
+
+@pytest.fixture
+def scored_run(run: Run, llm: FakeLLM, tmp_path: Path) -> Run:
+    """A run labelled by the LLM, with a student of random weights and 52 rows to score on."""
+    ask(run, llm)
+    add_student(run, "kd-shots")
+    llm.requests.clear()
+    return run
+
+
+def score(run: Run, llm: FakeLLM, **options: Any) -> EvalResult:
+    result = evaluate(run, EvalSettings(base_url=llm.url, device="cpu", **options), Ui.silent())
+    assert isinstance(result, EvalResult)
+    return result
+
+
+def by_name(result: EvalResult) -> dict[str, Score]:
+    return {row.student: row for row in result.scores}
+
+
+def test_eval_buys_nothing_unasked_and_the_table_says_so(scored_run: Run, llm: FakeLLM) -> None:
+    result = score(scored_run, llm)
+    assert llm.requests == []
+    assert list(by_name(result)) == ["kd-shots"]
+    row = by_name(result)["kd-shots"]
+    assert (row.agreement, row.kl) == (None, None)
+    assert row.accuracy is not None
+    said = CliRunner().invoke(app, ["eval", str(scored_run.folder), "-q"]).stdout
+    assert f"no agreement and no KL: openai:m was not asked about {row.n} of these rows" in " ".join(said.split())
+    assert "--teacher-on-split" in said
+
+
+def test_with_teacher_on_split_the_teacher_is_asked_once_and_scored(scored_run: Run, llm: FakeLLM) -> None:
+    rows = by_name(score(scored_run, llm, teacher_on_split=True))
+    assert len(llm.requests) == rows["teacher"].n
+    assert rows["teacher"].accuracy == 1.0
+    assert rows["kd-shots"].kl is not None
+    softs = scored_run.teacher_labels.read()
+    assert {soft.source for soft in softs} == {"logprobs"}
+    # What was bought is used also where nobody asks for it again.
+    again = by_name(score(scored_run, llm))
+    assert again["kd-shots"].kl == rows["kd-shots"].kl
+    assert len(llm.requests) == rows["teacher"].n
+
+
+def test_agreement_and_kl_are_to_the_llms_probabilities(scored_run: Run, llm: FakeLLM) -> None:
+    row = by_name(score(scored_run, llm, teacher_on_split=True))["kd-shots"]
+    truth = {soft.id: soft.logits for soft in scored_run.teacher_labels.read()}
+    decided = scored_run.read_predictions()
+    mine = next(p for p in decided if p.student == "kd-shots").decided
+    agree = [max((0, 1), key=logits.__getitem__) == own for logits, own in zip(truth.values(), mine, strict=True)]
+    assert row.agreement == pytest.approx(sum(agree) / len(agree), abs=1e-6)
+
+
+def test_a_cap_on_the_split_leaves_it_unscored_and_goes_on_later(scored_run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(PartialError, match="rows are without an answer of openai:m: --max-calls 5"):
+        score(scored_run, llm, teacher_on_split=True, max_calls=5, cache=False)
+    result = score(scored_run, llm, teacher_on_split=True, cache=False)
+    assert len(llm.requests) == by_name(result)["teacher"].n
+
+
+def test_the_llm_itself_is_scored_without_and_with_shots(scored_run: Run, llm: FakeLLM) -> None:
+    result = score(scored_run, llm, in_context="openai:m", price=(1.0, 10.0), concurrency=1)
+    rows = by_name(result)
+    assert list(rows) == ["in-context", "kd-shots", "zero-shot"]
+    zero, shown = rows["zero-shot"], rows["in-context"]
+    assert (zero.method, zero.mix, zero.shots, shown.shots, shown.k) == ("prompt", None, 0, 8, 8)
+    assert zero.accuracy == shown.accuracy == 1.0
+    assert len(llm.requests) == 2 * zero.n
+    assert sorted({len(body["messages"]) for body in llm.requests}) == [2, 18]
+    assert zero.usage
+    assert shown.usage
+    assert shown.usage["prompt_tokens"] > 2 * zero.usage["prompt_tokens"]
+    assert zero.cost == pytest.approx((zero.usage["prompt_tokens"] + 10 * zero.n) / 1e6)
+    asked = len(llm.requests)
+    assert by_name(score(scored_run, llm, in_context="openai:m", price=(1.0, 10.0))) == rows
+    assert len(llm.requests) == asked
+
+
+def test_rivals_are_shown_as_many_shots_as_asked_for(scored_run: Run, llm: FakeLLM) -> None:
+    rows = by_name(score(scored_run, llm, in_context="openai:m", demos=2))
+    assert (rows["zero-shot"].shots, rows["in-context"].shots) == (0, 2)
+    assert max(len(body["messages"]) for body in llm.requests) == 6
+
+
+def test_rivals_agree_with_the_teacher_where_it_was_asked(scored_run: Run, llm: FakeLLM) -> None:
+    rows = by_name(score(scored_run, llm, in_context="openai:m", teacher_on_split=True))
+    assert (rows["zero-shot"].agreement, rows["zero-shot"].kl) == (1.0, 0.0)
+    # The teacher saw no shots either: the same questions, paid for once.
+    assert len(llm.requests) == 2 * rows["teacher"].n
+
+
+def test_rivals_need_no_student(run: Run, llm: FakeLLM) -> None:
+    ask(run, llm)
+    assert by_name(score(run, llm, in_context="openai:m"))["zero-shot"].accuracy == 1.0
+
+
+def test_the_shell_prints_what_the_rivals_took(scored_run: Run, llm: FakeLLM) -> None:
+    command = ["eval", str(scored_run.folder), "--in-context", "openai:m", "--base-url", llm.url, "-q"]
+    said = CliRunner().invoke(app, [*command, "--price", "1", "10"])
+    assert said.exit_code == 0, said.output
+    assert re.search(r"zero-shot: \d+ questions took [\d,]+ \+ \d+ tokens, cost 0\.\d{4}", said.stdout)
+    assert "(prompt-None)" not in said.stdout
+
+
+def test_all_who_are_asked_share_one_cap(scored_run: Run, llm: FakeLLM) -> None:
+    n = by_name(score(scored_run, llm))["kd-shots"].n
+    with pytest.raises(PartialError, match=f"--max-calls {n + 3} is reached"):
+        score(scored_run, llm, in_context="openai:r", teacher_on_split=True, max_calls=n + 3)
+    assert len(llm.requests) == n + 3
+
+
+def test_a_plan_of_eval_sends_nothing(scored_run: Run, llm: FakeLLM) -> None:
+    settings = EvalSettings(base_url=llm.url, in_context="openai:m", price=(1.0, 10.0), dry_run=True)
+    plan = evaluate(scored_run, settings, Ui.silent())
+    assert isinstance(plan, EvalPlan)
+    assert [(name, what.calls) for name, what in plan.estimates.items()] == [
+        (name, plan.rows) for name in ("teacher", "zero-shot", "in-context")
+    ]
+    assert llm.requests == []
+    assert not scored_run.scores.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"in_context": "gpt-4o"}, "write it as openai:gpt-4o"),
+        ({"in_context": "openai:"}, "openai:MODEL"),
+    ],
+)
+def test_a_rival_that_is_no_llm_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        EvalSettings(**options)
+    assert said in str(caught.value.hint)
+
+
+def test_one_price_for_two_llms_is_refused(scored_run: Run, llm: FakeLLM) -> None:
+    with pytest.raises(UsageError, match="two are asked: openai:m and openai:r"):
+        score(scored_run, llm, in_context="openai:r", teacher_on_split=True, price=(1.0, 1.0))
+
+
+def test_a_teacher_that_cannot_be_asked_is_an_error_where_it_was_asked_for(
+    scored_run: Run, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(CodError, match="OPENAI_API_KEY is not set"):
+        score(scored_run, llm, teacher_on_split=True)
