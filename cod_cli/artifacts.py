@@ -1,4 +1,4 @@
-"""The files of a run: names, JSONL, manifests. Nobody else knows them."""
+"""The files of a run and of a sweep: nobody else knows their names."""
 
 import contextlib
 import json
@@ -6,19 +6,17 @@ import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-from cod_cli import __version__
 from cod_cli.errors import CodError
-from cod_cli.jsonl import file_sha, first_problem, read_records, write_records, write_text
+from cod_cli.jsonl import first_problem, read_records, write_records, write_text
+from cod_cli.manifests import Artifact as Artifact
 from cod_cli.records import (
     Attempt,
-    Calibration,
     Counterfactual,
-    Manifest,
     Prediction,
     Record,
     Reply,
@@ -41,17 +39,17 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.holds_out = False
-        self.shots = Artifact(self, "1-shots", Shot, f"cod sample {folder}")
-        self.counterfactuals = Artifact(self, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
-        self.soft_labels = Artifact(self, "3-soft-labels", SoftLabel, f"cod label {folder}")
-        self.teacher_labels = Artifact(self, "5-teacher", SoftLabel, f"cod eval {folder}")
+        self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
+        self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
+        self.soft_labels = Artifact(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
+        self.teacher_labels = Artifact(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
         self.replies = self.folder / "2-replies.jsonl"
         self.attempts = self.folder / "2-attempts.jsonl"
         self.teacher_replies = self.folder / "3-replies.jsonl"
         self.eval_replies = self.folder / "5-replies.jsonl"
         self.students = self.folder / "4-students"
         self.predictions = self.folder / "5-predictions.jsonl"
-        self.scores = Artifact(self, "5-scores", Score, f"cod eval {folder}")
+        self.scores = Artifact(self.folder, "5-scores", Score, f"cod eval {folder}")
 
     def student(self, name: str) -> Path:
         """The model folder of a student."""
@@ -95,9 +93,9 @@ class Run:
         """What students decided on each scored row, empty where nobody was scored."""
         return read_records(self.predictions, Prediction) if self.predictions.exists() else []
 
-    def rival(self, kind: str) -> "Artifact[Counterfactual]":
+    def rival(self, kind: str) -> Artifact[Counterfactual]:
         """The rows of one rival, ``2-KIND.jsonl``."""
-        return Artifact(self, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
+        return Artifact(self.folder, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
 
     def read_teacher_replies(self, path: Path | None = None) -> list[TeacherReply]:
         """What an LLM was paid for as a teacher (or in ``path``), a line torn by a kill left out."""
@@ -122,8 +120,8 @@ class Run:
         run, name = Run(self.folder), f"5-held-out-{generator}"
         run.holds_out = True
         command = f"cod counterfact {self.folder} --held-out N --generator {generator}"
-        run.shots = Artifact(run, f"{name}-rows", Shot, command)
-        run.counterfactuals = Artifact(run, name, Counterfactual, command)
+        run.shots = Artifact(run.folder, f"{name}-rows", Shot, command)
+        run.counterfactuals = Artifact(run.folder, name, Counterfactual, command)
         run.attempts, run.replies = (self.folder / f"{name}-{what}.jsonl" for what in ("attempts", "replies"))
         return run
 
@@ -144,11 +142,12 @@ class Run:
 
 
 class SweepFolder:
-    """The folder of a sweep: ``sweep.json``, and a run for each task, k and seed."""
+    """The folder of a sweep: ``sweep.json``, the grid that repeats it, and a run for each task, k and seed."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "sweep.json"
+        self.grid = self.folder / "grid.yaml"
 
     def run(self, folder: str) -> Run:
         """One of its runs, by its folder within the sweep's."""
@@ -165,8 +164,10 @@ class SweepFolder:
                 f"{self.path} is damaged: {first_problem(error)}", "delete it; the runs beside it are kept and used"
             ) from None
 
-    def write(self, plan: SweepPlan) -> None:
-        """Replace ``sweep.json`` atomically."""
+    def write(self, plan: SweepPlan, entries: dict[str, Any] | None = None) -> None:
+        """Replace ``sweep.json`` atomically, and before it the grid's ``entries``, where they are given."""
+        if entries is not None:
+            write_text(self.grid, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
         write_text(self.path, json.dumps(plan.model_dump(), ensure_ascii=False, indent=1) + "\n")
 
 
@@ -185,145 +186,6 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
         return record.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
-
-
-class Artifact(Generic[R]):
-    """A numbered JSONL file of a run beside its manifest ``N-name.meta.json``."""
-
-    def __init__(self, run: Run, name: str, record: type[R], command: str) -> None:
-        self.run = run
-        self.record = record
-        self.command = command
-        self.path = run.folder / f"{name}.jsonl"
-        self.meta = run.folder / f"{name}.meta.json"
-
-    def manifest(self) -> Manifest | None:
-        """The manifest, or None where the stage has not begun."""
-        if not self.meta.exists():
-            return None
-        try:
-            return Manifest.model_validate_json(self.meta.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
-            raise CodError(f"{self.meta} is damaged: {first_problem(error)}", f"run `{self.command} --force`") from None
-
-    def require(self) -> Manifest:
-        """The manifest of a finished file; an error names the command that makes or finishes it."""
-        manifest = self.manifest()
-        if manifest is None or (manifest.complete and not self.path.exists()):
-            raise CodError(f"{self.path} does not exist", f"make it first: `{self.command}`")
-        if not manifest.complete:
-            raise CodError(f"{self.path} is not complete", f"finish it first: `{self.command}` with the same options")
-        return manifest
-
-    def read(self) -> list[R]:
-        """The rows of a finished file, ids unique."""
-        self.require()
-        return read_records(self.path, self.record)
-
-    def peek(self) -> list[R]:
-        """The rows that are there, finished or not."""
-        return read_records(self.path, self.record) if self.path.exists() else []
-
-    def edited(self) -> bool:
-        """Whether somebody changed the file by hand after its stage had finished it."""
-        manifest = self.manifest()
-        recorded = manifest.outputs.get(self.path.name) if manifest else None
-        return recorded is not None and self.path.exists() and recorded != file_sha(self.path)
-
-    def check(self, settings: dict[str, Any], *, teacher: str | None = None) -> Manifest | None:
-        """The manifest of a stage that was begun with these settings, None where it was not begun.
-
-        Raises:
-            CodError: it was begun with other settings that change results.
-        """
-        old = self.manifest()
-        if old is not None:
-            _refuse_other_settings(self, old, settings, teacher)
-        return old
-
-    def begin(
-        self,
-        settings: dict[str, Any],
-        *,
-        labels: list[str],
-        seed: int | None = None,
-        teacher: str | None = None,
-        calibration: Calibration | None = None,
-        inputs: Iterable[Path] = (),
-    ) -> Manifest:
-        """Write the manifest with ``complete: false``, before the first row; what an earlier go counted stays.
-
-        Raises:
-            CodError: the stage was begun with other settings that change results.
-        """
-        old = self.check(settings, teacher=teacher)
-        manifest = Manifest(
-            stage=self.path.name.removesuffix(".jsonl"),
-            complete=False,
-            cod_version=__version__,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            labels=labels,
-            settings=settings,
-            seed=seed,
-            inputs={path.name: file_sha(path) for path in inputs if path.exists()},
-            teacher=teacher,
-            calibration=calibration,
-            counts=old.counts if old else {},
-        )
-        self.run.folder.mkdir(parents=True, exist_ok=True)
-        self._write_manifest(manifest)
-        return manifest
-
-    def finish(
-        self,
-        manifest: Manifest,
-        rows: Iterable[R],
-        *,
-        complete: bool = True,
-        counts: dict[str, int] | None = None,
-        usage: dict[str, int] | None = None,
-        cost: float | None = None,
-    ) -> Manifest:
-        """Write the rows, then the manifest; both replace the old ones atomically."""
-        write_records(self.path, rows)
-        done = manifest.replace(
-            complete=complete,
-            outputs={self.path.name: file_sha(self.path)},
-            counts=counts or {},
-            usage=usage or {},
-            cost=cost,
-        )
-        self._write_manifest(done)
-        return done
-
-    def note(self, manifest: Manifest) -> None:
-        """Keep what an unfinished stage has counted so far."""
-        self._write_manifest(manifest)
-
-    def rewrite(self, manifest: Manifest, rows: Iterable[R]) -> None:
-        """Write the rows of a finished file anew, with a field more in each."""
-        write_records(self.path, rows)
-        self._write_manifest(manifest.replace(outputs={self.path.name: file_sha(self.path)}))
-
-    def _write_manifest(self, manifest: Manifest) -> None:
-        text = json.dumps(manifest.model_dump(by_alias=True), ensure_ascii=False, indent=2)
-        write_text(self.meta, text + "\n")
-
-
-def _refuse_other_settings(
-    artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
-) -> None:
-    names = sorted(old.settings.keys() | settings.keys())
-    changed = [
-        f"{n}: {old.settings.get(n)} → {settings.get(n)}" for n in names if old.settings.get(n) != settings.get(n)
-    ]
-    if not changed and old.teacher != teacher:
-        changed = ["the teacher's weights have changed"]
-    if changed:
-        raise CodError(
-            f"{artifact.path} was begun with other settings ({'; '.join(changed)})",
-            "use the same options, another run folder, or --force to archive it and start over",
-        )
 
 
 @contextlib.contextmanager

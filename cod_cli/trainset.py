@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cod_cli.artifacts import Artifact, Run
+from cod_cli.artifacts import Run
 from cod_cli.batches import Example, Group, Row, join, select
 from cod_cli.errors import CodError
 from cod_cli.jsonl import file_sha
 from cod_cli.kinds import OTHER_BUDGET, RIVALS, require_mix
+from cod_cli.manifests import Artifact
 from cod_cli.metrics import flips
 from cod_cli.records import Calibration, Counterfactual, Shot
 from cod_cli.scaling import scaled

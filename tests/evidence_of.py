@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cod_cli.artifacts import Run, SweepFolder
+from cod_cli.artifacts import Run, SweepFolder, write_origin
 from cod_cli.jsonl import write_records
-from cod_cli.records import Prediction, Score, Student, SweepPlan
-from tests.test_arms import score
+from cod_cli.records import Prediction, Score, SweepPlan
+from tests.records_of import made_student, score
 
 LABELS = ["negative", "positive"]
 ARMS = {"kd-shots": ("kd", "shots"), "kd-cod": ("kd", "cod"), "lwd-shots": ("lwd", "shots"), "lwd-cod": ("lwd", "cod")}
@@ -43,38 +41,16 @@ def rescore(run: Run, name: str, **changes: Any) -> None:
 
 def sweep_json(folder: Path, baseline: str, other: Sequence[str] = ()) -> None:
     arms = {name: {"other_budget": name in other} for name in [baseline, *other]}
-    plan = SweepPlan(command="cod sweep grid.yaml", grid={}, baseline=baseline, arms=arms, cells=[])
+    plan = SweepPlan(command="cod sweep grid.yaml", baseline=baseline, arms=arms, cells=[])
     SweepFolder(folder).write(plan)
 
 
 def trained(run: Run, name: str, **made: Any) -> None:
     """The ``settings.yaml`` of a student whose weights were deleted."""
-    fields: dict[str, Any] = {
-        "name": name,
-        "method": "kd",
-        "mix": "shots",
-        "k": 16,
-        "rows": 16,
-        "shots": 16,
-        "steps": 80,
-        "seed": 0,
-        "labels": LABELS,
-        "settings": {"student": "org/small", "mix": "shots", "epochs": 40, "student_layers": 3},
-        "inputs": {},
-        "rows_sha": "0",
-        "student": "s",
-        "teacher": "t",
-        "cut_from_teacher": False,
-        "parameters": 1,
-        "seconds": 1.5,
-        "device": "cpu",
-        "threads": 1,
-        "versions": {},
-        "created": "2025-01-01T00:00:00+00:00",
-    }
+    settings = {"student": "org/small", "mix": "shots", "epochs": 40, "student_layers": 3}
+    fields = {"k": 16, "rows": 16, "shots": 16, "steps": 80, "labels": LABELS, "settings": settings}
     run.student(name).mkdir(parents=True)
-    made_so = Student(**fields | made).model_dump()
-    (run.student(name) / "settings.yaml").write_text(yaml.safe_dump(made_so), encoding="utf-8")
+    write_origin(run.student(name), made_student(name, **fields | made), [])
 
 
 def took(

@@ -1,36 +1,10 @@
 import math
-from typing import Any
 
 import pytest
 
 from cod_cli.arms import arms
 from cod_cli.records import Score
-
-
-def score(student: str, seed: int | None = 0, **changes: Any) -> Score:
-    fields: dict[str, Any] = {
-        "student": student,
-        "method": "kd",
-        "mix": "cod",
-        "k": 16,
-        "rows": 16,
-        "shots": 8,
-        "steps": 80,
-        "seed": seed,
-        "task": "sst2",
-        "split": "validation",
-        "n": 872,
-        "accuracy": 0.6,
-        "macro_f1": 0.6,
-        "mcc": 0.2,
-        "agreement": 0.7,
-        "kl": 0.4,
-        "ece": 0.1,
-        "brier": 0.5,
-        "boundary_agreement": None,
-        "seconds": 1.0,
-    }
-    return Score(**fields | changes)
+from tests.records_of import score
 
 
 def names(scores: list[Score]) -> list[tuple[str, list[str]]]:

@@ -13,7 +13,7 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.evidence import Cost, Evidence, Result, read_evidence
 from cod_cli.statistics import holm
 from tests.evidence_of import predicted, rescore, scored_run, sweep_json, trained
-from tests.test_arms import score
+from tests.records_of import score
 
 SHOTS = [0.60, 0.55, 0.62, 0.58, 0.61]
 COD = [0.70, 0.66, 0.71, 0.65, 0.74]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.grid import Grid, parse_grid, read_grid, shipped
+from cod_cli.grid import Grid
+from cod_cli.gridfile import parse_grid, read_grid, shipped
 
 GRID: dict[str, Any] = {"data": "sst2", "teacher": "T", "student": "S"}
 

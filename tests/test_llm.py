@@ -571,8 +571,7 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
         assert process.stdout is not None
         finished = [process.stdout.readline() for _ in range(20)][1:]
         process.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        process.communicate()
-    assert time.monotonic() - started < 5
+        process.communicate(timeout=60)
+    assert len(llm.requests) < 1000, "it went on asking"
     assert process.returncode != 0
     assert {line.split()[0] for line in finished} <= {reply.shot_id for reply in journalled(path)}

@@ -12,7 +12,7 @@ from cod_cli.metrics import Summary
 from cod_cli.quality import Work, report
 from cod_cli.records import Attempt, Counterfactual
 from cod_cli.report import Ui
-from tests.test_arms import score
+from tests.records_of import score
 
 RED_STRIKE, GREEN, END = "\x1b[9;31m", "\x1b[32m", "\x1b[0m"
 

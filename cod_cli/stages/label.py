@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from cod_cli.artifacts import Artifact, Run
+from cod_cli.artifacts import Run
 from cod_cli.blackbox import BlackBoxTeacher
 from cod_cli.calibration import SHOTS, calibrate
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.jsonl import append_records, read_records, write_records
+from cod_cli.manifests import Artifact
 from cod_cli.prices import Estimate
 from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -12,25 +12,26 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from cod_cli.arms import Reached
-from cod_cli.artifacts import Artifact, Run, SweepFolder
+from cod_cli.artifacts import Run, SweepFolder
 from cod_cli.errors import CodError, PartialError
-from cod_cli.grid import Grid, RunPlan, parse_grid, read_grid, shipped
-from cod_cli.metrics import summary
+from cod_cli.grid import Grid, RunPlan
+from cod_cli.gridfile import parse_grid, read_grid, shipped
 from cod_cli.prices import Estimate
-from cod_cli.records import Score, SweepCell, SweepPlan
+from cod_cli.records import SweepCell, SweepPlan
 from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, DistillSettings, Settings, SweepSettings
+from cod_cli.settings import CounterfactSettings, DistillSettings, SweepSettings
 from cod_cli.stages.counterfact import CounterfactPlan, counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.rival import rival
 from cod_cli.stages.sample import sample
+from cod_cli.sweepbook import reached, scores_of, status
 
 GRIDS = Path(__file__).parent.parent / "grids"
 
@@ -47,8 +48,8 @@ class SweepResult:
 
     def problem(self) -> CodError | None:
         """What keeps the sweep from being whole: failed cells, else cells that wait for an LLM."""
-        for status, what, kind in (("failed", "failed", CodError), ("open", "are still open", PartialError)):
-            cells = [cell for cell in self.plan.cells if cell.status == status]
+        for stand, what, kind in (("failed", "failed", CodError), ("open", "are still open", PartialError)):
+            cells = [cell for cell in self.plan.cells if cell.status == stand]
             if cells:
                 first = cells[0]
                 return kind(
@@ -77,17 +78,17 @@ class SweepEstimate:
 
 @dataclass(frozen=True)
 class _Finished:
-    """What became of the arms of one run: None, or why an arm has no score; ``waiting``: for an LLM's answers."""
+    """What became of the arms of one run: None, or why an arm has no score."""
 
-    errors: dict[str, str | None]
-    waiting: bool
+    errors: dict[str, CodError | None]
     seconds: float
 
     def status(self, arm: str) -> Literal["open", "done", "failed"]:
-        """How that cell stands now."""
-        if self.errors[arm] is None:
+        """How that cell stands now; one that waits for an LLM's answers is open."""
+        error = self.errors[arm]
+        if error is None:
             return "done"
-        return "open" if self.waiting else "failed"
+        return "open" if isinstance(error, PartialError) else "failed"
 
 
 def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | SweepEstimate:
@@ -101,15 +102,16 @@ def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | Sw
     folder = SweepFolder(settings.out)
     wanted = _grid(grid, settings)
     runs = list(wanted.runs())
-    plan = _planned(folder, wanted, runs, settings)
-    missing = [run for run in runs if any(_status(folder, run, arm) != "done" for arm in run.arms)]
+    plan = _planned(folder, wanted, runs)
+    unfinished = {cell.run for cell in plan.cells if cell.status != "done"}
+    missing = [run for run in runs if run.folder in unfinished]
     if settings.dry_run:
-        return _estimate(folder, runs, missing, settings)
-    folder.write(plan)
+        return _estimate(folder, plan, runs, missing, settings)
+    folder.write(plan, wanted.entries)
     trained = _work(folder, plan, missing, settings, ui)
     book = folder.read() or plan
     return SweepResult(
-        folder.folder, book, tuple(_reached(folder, book, runs)), trained, round(perf_counter() - started, 1)
+        folder.folder, book, tuple(reached(folder, book, runs)), trained, round(perf_counter() - started, 1)
     )
 
 
@@ -119,41 +121,15 @@ def _grid(grid: str | None, settings: SweepSettings) -> Grid:
     return read_grid(shipped(GRIDS, grid or "default"), settings.given())
 
 
-def _planned(folder: SweepFolder, grid: Grid, runs: Sequence[RunPlan], settings: SweepSettings) -> SweepPlan:
+def _planned(folder: SweepFolder, grid: Grid, runs: Sequence[RunPlan]) -> SweepPlan:
     cells = [
-        SweepCell(task=run.task, k=run.k, seed=run.seed, arm=arm, run=run.folder, status=_status(folder, run, arm))
+        SweepCell(task=run.task, k=run.k, seed=run.seed, arm=arm, run=run.folder, status=status(folder, run, arm))
         for run in runs
         for arm in run.arms
     ]
     arms = {arm.name: {"other_budget": grid.other_budget(arm.name)} for arm in grid.arms}
-    return SweepPlan(command=_command(settings), grid=grid.entries, baseline=grid.baseline, arms=arms, cells=cells)
-
-
-def _command(settings: SweepSettings) -> str:
-    """What repeats this sweep, from the grid that `sweep.json` keeps."""
-    return shlex.join(["cod", "sweep", "grid.yaml", "--out", str(settings.out)])
-
-
-def _status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "done"]:
-    """Whether an arm is trained and scored as planned; where it is there otherwise, its stage will say so."""
-    run = folder.run(plan.folder)
-    splits = {score.split for score in run.scores.peek() if score.student == arm}
-    if not splits or plan.eval.split not in (None, *splits) or arm not in run.student_names():
-        return "open"
-    made = [(run.read_student(arm).settings, plan.arms[arm]), (_settings(run.soft_labels), plan.label)]
-    if plan.counterfact is not None:
-        made.append((_settings(run.counterfactuals), plan.counterfact))
-    return "done" if all(_same(was, wanted) for was, wanted in made) else "open"
-
-
-def _settings(artifact: Artifact[Any]) -> dict[str, Any]:
-    manifest = artifact.manifest()
-    return manifest.settings if manifest else {}
-
-
-def _same(was: Mapping[str, Any], wanted: Settings) -> bool:
-    """An option that one of the two does not know does not tell them apart."""
-    return all(was.get(key, value) == value for key, value in wanted.results().items() if key not in ("name", "seed"))
+    command = shlex.join(["cod", "sweep", str(folder.grid), "--out", str(folder.folder)])
+    return SweepPlan(command=command, baseline=grid.baseline, arms=arms, cells=cells)
 
 
 def _work(folder: SweepFolder, plan: SweepPlan, missing: list[RunPlan], settings: SweepSettings, ui: Ui) -> int:
@@ -165,8 +141,8 @@ def _work(folder: SweepFolder, plan: SweepPlan, missing: list[RunPlan], settings
     with ui.progress("Sweeping", total=sum(len(run.arms) for run in missing)) as advance:
         for run, finished in _results(folder, missing, settings):
             for arm, error in finished.errors.items():
-                status = finished.status(arm)
-                cells[run.folder, arm] = cells[run.folder, arm].replace(status=status, error=error)
+                changes = {"status": finished.status(arm), "error": _one_line(error) if error else None}
+                cells[run.folder, arm] = cells[run.folder, arm].replace(**changes)
                 done += error is None
             folder.write(plan.replace(cells=list(cells.values())))
             advance(len(run.arms), detail=run.folder)
@@ -215,9 +191,8 @@ def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished
     """Do what is missing of one run; an error of the user's stays with the arms that it concerns."""
     started = perf_counter()
     run, ui = folder.run(plan.folder), Ui.silent()
-    missing = [arm for arm in plan.arms if _status(folder, plan, arm) != "done"]
-    errors: dict[str, str | None] = dict.fromkeys(missing)
-    waiting = False
+    missing = [arm for arm in plan.arms if status(folder, plan, arm) != "done"]
+    errors: dict[str, CodError | None] = dict.fromkeys(missing)
     try:
         without = _prepare(run, plan, ui)
         for arm in missing:
@@ -225,16 +200,15 @@ def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished
         if not all(errors.values()):
             evaluate(run, plan.eval, ui)
     except CodError as error:
-        waiting = isinstance(error, PartialError)
-        errors = {arm: known or _one_line(error) for arm, known in errors.items()}
+        errors = {arm: known or error for arm, known in errors.items()}
     if drop_weights:
         _drop_weights(run)
-    return _Finished(errors, waiting, round(perf_counter() - started, 2))
+    return _Finished(errors, round(perf_counter() - started, 2))
 
 
-def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, str]:
+def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, CodError]:
     """Everything up to the labels; why a rival could not be made, by its kind."""
-    failed: dict[str, str] = {}
+    failed: dict[str, CodError] = {}
     sample(run, plan.sample, ui)
     if plan.counterfact is not None:
         counterfact(run, plan.counterfact, ui)
@@ -242,18 +216,18 @@ def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, str]:
         try:
             rival(run, settings, ui)
         except CodError as error:
-            failed[settings.kind] = _one_line(error)
+            failed[settings.kind] = error
     label(run, plan.label, ui)
     if plan.held_out is not None:
         counterfact(run, plan.held_out, ui)
     return failed
 
 
-def _train(run: Run, settings: DistillSettings, ui: Ui) -> str | None:
+def _train(run: Run, settings: DistillSettings, ui: Ui) -> CodError | None:
     try:
         distill(run, settings, ui)
     except CodError as error:
-        return _one_line(error)
+        return error
     return None
 
 
@@ -269,7 +243,7 @@ def _drop_weights(run: Run) -> None:
 
 def _line(folder: SweepFolder, plan: RunPlan, finished: _Finished) -> str:
     """One run, for a person who watches: what each arm reached, or why it did not."""
-    scores = {score.student: score for score in _scores(folder, plan)}
+    scores = {score.student: score for score in scores_of(folder, plan)}
     parts = [
         f"{arm} failed" if error else f"{arm} {_percent(scores[arm].accuracy or scores[arm].agreement)}"
         for arm, error in finished.errors.items()
@@ -281,46 +255,30 @@ def _percent(value: float | None) -> str:
     return "scored" if value is None else f"{value:.1%}"
 
 
-def _reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> Iterator[Reached]:
-    """Task by task and arm by arm, from small k to large."""
-    values: dict[tuple[str, str, int], list[float]] = {}
-    for run in runs:
-        for score in _scores(folder, run):
-            if score.accuracy is not None:
-                values.setdefault((run.task, score.student, run.k), []).append(score.accuracy)
-    for task in dict.fromkeys(run.task for run in runs):
-        for arm, marks in book.arms.items():
-            for k in sorted({run.k for run in runs}):
-                if found := values.get((task, arm, k)):
-                    yield Reached(task, arm, k, marks["other_budget"], summary(found))
-
-
-def _scores(folder: SweepFolder, plan: RunPlan) -> list[Score]:
-    """The scores of this run's arms, each on one split."""
-    scores = folder.run(plan.folder).scores.peek()
-    found = {s.student: s for s in scores if s.student in plan.arms and plan.eval.split in (None, s.split)}
-    return list(found.values())
-
-
 def _estimate(
-    folder: SweepFolder, runs: Sequence[RunPlan], missing: Sequence[RunPlan], settings: SweepSettings
+    folder: SweepFolder,
+    plan: SweepPlan,
+    runs: Sequence[RunPlan],
+    missing: Sequence[RunPlan],
+    settings: SweepSettings,
 ) -> SweepEstimate:
     """What the missing cells take; the time from how long a step took in those that are there."""
-    cells = [(run, arm) for run in missing for arm in run.arms if _status(folder, run, arm) != "done"]
+    by_folder = {run.folder: run for run in missing}
+    cells = [(by_folder[cell.run], cell.arm) for cell in plan.cells if cell.status != "done"]
     steps = sum(_steps(run, run.arms[arm]) for run, arm in cells)
     calls = _calls(missing)
-    known = [s for run in runs for s in _scores(folder, run) if s.steps and s.seconds]
+    known = [s for run in runs for s in scores_of(folder, run) if s.steps and s.seconds]
     pace = sum(s.seconds or 0 for s in known) / sum(s.steps or 0 for s in known) if known else None
     return SweepEstimate(
         folder=folder.folder,
         runs=len(missing),
         cells=len(cells),
-        done=sum(len(run.arms) for run in runs) - len(cells),
+        done=len(plan.cells) - len(cells),
         steps=steps,
-        calls=sum(plan.calls for plan in calls),
-        prompt_tokens=sum(plan.prompt_tokens for plan in calls),
-        completion_tokens=sum(plan.completion_tokens for plan in calls),
-        cost=sum(plan.cost or 0 for plan in calls) if calls and calls[0].cost is not None else None,
+        calls=sum(one.calls for one in calls),
+        prompt_tokens=sum(one.prompt_tokens for one in calls),
+        completion_tokens=sum(one.completion_tokens for one in calls),
+        cost=sum(one.cost or 0 for one in calls) if calls and calls[0].cost is not None else None,
         seconds=None if pace is None else round(pace * steps / settings.jobs, 1),
     )
 

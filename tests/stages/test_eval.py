@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from sklearn import metrics as sk
 from transformers import pipeline
 
-from cod_cli.artifacts import Run
+from cod_cli.artifacts import Run, write_origin
 from cod_cli.errors import CodError, UsageError
 from cod_cli.jsonl import file_sha, read_records
 from cod_cli.models import load_encoder
 from cod_cli.neighbours import sentence_vectors
 from cod_cli.pool import draw_pool
-from cod_cli.records import Counterfactual, Score, Shot, SoftLabel, Student, text_sha
+from cod_cli.records import Counterfactual, Score, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
 from cod_cli.settings import CounterfactSettings, EvalSettings, LabelSettings, SampleSettings
 from cod_cli.stages.counterfact import CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
+from tests.records_of import made_student
 from tests.tiny import sentences, tiny_base, tiny_classifier
 
 LABELS = ["negative", "positive"]
@@ -81,30 +81,7 @@ def add_student(run: Run, name: str, model: Path | None = None, *, labels: Seque
         shutil.copytree(model, folder)
     else:
         tiny_classifier(folder, labels=labels, seed=made.get("seed", 0))
-    fields: dict[str, Any] = {
-        "name": name,
-        "method": "kd",
-        "mix": "shots",
-        "k": 4,
-        "rows": 4,
-        "shots": 4,
-        "steps": 8,
-        "seed": 0,
-        "labels": list(labels),
-        "settings": {"max_length": 64},
-        "inputs": {},
-        "rows_sha": "0",
-        "student": "s",
-        "teacher": "t",
-        "cut_from_teacher": False,
-        "parameters": 1,
-        "seconds": 1.5,
-        "device": "cpu",
-        "threads": 1,
-        "versions": {},
-        "created": "2025-01-01T00:00:00+00:00",
-    }
-    (folder / "settings.yaml").write_text(yaml.safe_dump(Student(**fields | made).model_dump()))
+    write_origin(folder, made_student(name, **{"labels": list(labels)} | made), [])
 
 
 def run_eval(run: Run, ui: Ui | None = None, **options: Any) -> EvalResult:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cod_cli.artifacts import Artifact, Run
+from cod_cli.artifacts import Run
 from cod_cli.errors import CodError
 from cod_cli.jsonl import append_records, write_records
+from cod_cli.manifests import Artifact
 from cod_cli.models import load_classifier, logits_of
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
@@ -202,7 +203,7 @@ def test_counterfactuals_checked_against_another_teacher_are_mentioned(
 
 
 def test_rivals_are_labelled_too(run: Run, teacher_folder: Path) -> None:
-    rival = Artifact(run, "2-eda", Counterfactual, "")
+    rival = Artifact(run.folder, "2-eda", Counterfactual, "")
     finish(rival, [counterfactual(SHOTS[0], id=f"{SHOTS[0].id}~positive@eda", kind="eda", label=SHOTS[0].label)])
     result = ask(run, teacher_folder)
     assert (result.counts["rivals"], result.counts["flipped"]) == (1, 0)

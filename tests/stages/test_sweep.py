@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -129,15 +130,21 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, grid: dict[s
     assert "2 of 4 cells failed" in problem.message
 
 
-def test_a_rival_that_cannot_be_made_fails_alone(tmp_path: Path, grid: dict[str, Any]) -> None:
+def test_a_rival_that_waits_for_an_llm_leaves_the_others_alone(
+    tmp_path: Path, grid: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
     llm = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "max_attempts": 1}
     arms = [{"mix": "shots"}, {"mix": "eda"}, {"mix": "paraphrase"}]
     result = run(tmp_path, {**grid, "seeds": [0], "arms": arms, "rival": llm})
     assert [(cell.arm, cell.status) for cell in result.plan.cells] == [
         ("kd-shots", "done"),
         ("kd-eda", "done"),
-        ("kd-paraphrase", "failed"),
+        ("kd-paraphrase", "open"),
     ]
+    problem = result.problem()
+    assert problem is not None
+    assert problem.exit_code == 3
 
 
 def test_a_run_without_data_fails_alone(tmp_path: Path, grid: dict[str, Any]) -> None:
@@ -194,6 +201,21 @@ def test_a_new_arm_joins_students_whose_weights_were_dropped(tmp_path: Path, gri
     assert more.problem() is None
     assert more.trained == 2
     assert [row.summary for row in more.reached if row.arm == "kd-cod"] == [first.reached[1].summary]
+
+
+def test_the_command_that_is_kept_repeats_the_sweep(tmp_path: Path, grid: dict[str, Any]) -> None:
+    first = run(tmp_path, grid, seed="1")
+    command = shlex.split(first.plan.command)
+    again = sweep(command[2], SweepSettings(out=Path(command[4])), Ui.silent())
+    assert isinstance(again, SweepResult)
+    assert (again.trained, again.reached) == (0, first.reached)
+
+
+def test_a_rival_made_otherwise_is_not_taken_for_done(tmp_path: Path, grid: dict[str, Any]) -> None:
+    arms = [{"mix": "shots"}, {"mix": "eda"}]
+    run(tmp_path, {**grid, "seeds": [0], "arms": arms})
+    result = run(tmp_path, {**grid, "seeds": [0], "arms": arms, "rival": {"max_length": 32}})
+    assert [(cell.arm, cell.status) for cell in result.plan.cells] == [("kd-shots", "done"), ("kd-eda", "failed")]
 
 
 def test_a_damaged_plan_is_named_and_the_runs_are_kept(tmp_path: Path, grid: dict[str, Any]) -> None:
