@@ -12,7 +12,7 @@ from cod_cli.evidence import Result
 from cod_cli.metrics import Summary
 from cod_cli.report import printable
 from cod_cli.statistics import BETTER, WORSE
-from cod_cli.tables import CUT_CAPTION, CUT_MARK, HEADINGS, MISSING, PERCENT, _number, _table
+from cod_cli.tables import CUT_CAPTION, CUT_MARK, HEADINGS, MISSING, PERCENT, bare_table, number
 
 OTHER_MARK = "‡"
 OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
@@ -57,8 +57,8 @@ def spread(found: Summary | None, name: str) -> str:
     """Mean ± sample std, shares in per cent."""
     if found is None:
         return MISSING
-    std = "" if found.std is None else f" ± {_number(found.std, name in PERCENT)}"
-    return _number(found.mean, name in PERCENT) + std
+    std = "" if found.std is None else f" ± {number(found.std, name in PERCENT)}"
+    return number(found.mean, name in PERCENT) + std
 
 
 def _places(comparison: Comparison) -> list[tuple[str, str]]:
@@ -69,7 +69,7 @@ def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     """The paper's table: a row for each task and arm, a column for each k."""
     metric, ks = comparison.metric, sorted({cell.k for cell in comparison.cells})
     unit = " in %" if metric in PERCENT else ""
-    table = _table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=_caption(comparison.cells))
+    table = bare_table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=_caption(comparison.cells))
     for heading in ("task", "arm"):
         table.add_column(heading, overflow="fold")
     for k in ks:
@@ -77,9 +77,9 @@ def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in ordered(comparison)}
     for task, split in _places(comparison):
         shown = f"{task}, {split}"
-        teacher = _teacher(teachers, task, split, metric)
+        teacher = teacher_of(teachers, task, split, metric)
         if teacher is not None:
-            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), _number(teacher, metric in PERCENT))
+            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), number(teacher, metric in PERCENT))
         for arm in dict.fromkeys(key[2] for key in cells if key[:2] == (task, split)):
             row = [_with_n(cells.get((task, split, arm, k)), metric) for k in ks]
             table.add_row(printable(shown), printable(arm), *row)
@@ -87,7 +87,8 @@ def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     return table
 
 
-def _teacher(teachers: Sequence[Result], task: str, split: str, metric: str) -> float | None:
+def teacher_of(teachers: Sequence[Result], task: str, split: str, metric: str) -> float | None:
+    """What the teacher reaches there, None where nobody scored it."""
     here = (getattr(t.score, metric) for t in teachers if (t.score.task, t.score.split) == (task, split))
     return next(here, None)
 
@@ -101,19 +102,21 @@ def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
     """Fidelity and calibration beside accuracy, means over seeds."""
     first = cells[0]
     shown = [name for name in HEADINGS if any(name in cell.values for cell in cells)]
-    table = _table(f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=_caption(cells))
+    table = bare_table(
+        f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=_caption(cells)
+    )
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
     for heading in ("seeds", *(HEADINGS[name] for name in shown)):
         table.add_column(heading, justify="right", no_wrap=True)
-    values = [_teacher(teachers, first.task, first.split, name) for name in shown]
+    values = [teacher_of(teachers, first.task, first.split, name) for name in shown]
     if any(value is not None for value in values):
-        numbers = [_number(value, name in PERCENT) for value, name in zip(values, shown, strict=True)]
+        numbers = [number(value, name in PERCENT) for value, name in zip(values, shown, strict=True)]
         table.add_row("", "teacher", "", *numbers, end_section=True)
     for k in dict.fromkeys(cell.k for cell in cells):
         for cell in (cell for cell in cells if cell.k == k):
             found = cell.metrics()
-            means = [_number(found[n].mean if n in found else None, n in PERCENT) for n in shown]
+            means = [number(found[n].mean if n in found else None, n in PERCENT) for n in shown]
             means[0] = spread(found.get(shown[0]), shown[0])
             table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
         table.add_section()
@@ -124,7 +127,7 @@ def _differences(comparison: Comparison) -> Table:
     """Each arm less what it is compared with, with its interval and the decision in words."""
     metric = comparison.metric
     points = ", in points" if metric in PERCENT else ""
-    table = _table(
+    table = bare_table(
         f"Differences of {NAMES[metric]}{points}: paired by seed, 95% t interval, paired t test with Holm's correction "
         f"over {comparison.tested} contrasts",
         caption=_caption(comparison.cells),
@@ -194,11 +197,11 @@ def _p(value: float | None) -> str:
 
 def _cost(cells: Sequence[Cell]) -> Table:
     """What a student of each arm took, on average over seeds."""
-    table = _table("What a student took, mean over seeds", caption=_caption(cells))
+    table = bare_table("What a student took, mean over seeds", caption=_caption(cells))
     table.add_column("task", overflow="fold")
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
-    shown = {name: cell for name, cell in _COST.items() if any(cell(c) not in (MISSING, "0") for c in cells)}
+    shown = {name: cell for name, cell in COST.items() if any(cell(c) not in (MISSING, "0") for c in cells)}
     for name in shown:
         table.add_column(name, justify="right", no_wrap=True)
     for cell in cells:
@@ -208,14 +211,14 @@ def _cost(cells: Sequence[Cell]) -> Table:
     return table
 
 
-_COST: Mapping[str, Callable[[Cell], str]] = {
-    "labelled\nshots": lambda c: _number(c.cost.shots, digits=0),
+COST: Mapping[str, Callable[[Cell], str]] = {
+    "labelled\nshots": lambda c: number(c.cost.shots, digits=0),
     "rows": lambda c: _mean(c, "rows"),
     "steps": lambda c: _mean(c, "steps"),
-    "teacher\nqueries": lambda c: _number(c.cost.queries, digits=0),
-    "LLM\ntokens": lambda c: _number(c.cost.tokens, digits=0),
+    "teacher\nqueries": lambda c: number(c.cost.queries, digits=0),
+    "LLM\ntokens": lambda c: number(c.cost.tokens, digits=0),
     "cost": lambda c: MISSING if not c.cost.money else f"{c.cost.money:.4f}",
-    "train\ns": lambda c: _number(c.cost.seconds, digits=1),
+    "train\ns": lambda c: number(c.cost.seconds, digits=1),
 }
 
 

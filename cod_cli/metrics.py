@@ -129,10 +129,15 @@ def brier(probs: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def reliability(probs: npt.ArrayLike, truth: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
     """Confidence (the largest probability) against accuracy in equal-width, right-closed bins; 0 is in the first."""
     probs = _rows(probs)
-    confidence, right = probs.max(axis=-1), probs.argmax(axis=-1) == _indices(truth)
+    return binned(probs.max(axis=-1), probs.argmax(axis=-1) == _indices(truth), bins)
+
+
+def binned(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
+    """As `reliability`, from the confidence of each decision ``(n,)`` and whether it is right ``(n,)``."""
+    sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)
-    return [_bin(edges[i], edges[i + 1], confidence[place == i], right[place == i]) for i in range(bins)]
+    place = np.digitize(sure, edges[1:-1], right=True)
+    return [_bin(edges[i], edges[i + 1], sure[place == i], hit[place == i]) for i in range(bins)]
 
 
 def ece(probs: npt.ArrayLike, truth: npt.ArrayLike, bins: int = ECE_BINS) -> float:

@@ -63,7 +63,7 @@ def _taken(score: Score) -> str:
 def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
     shown = [name for name in HEADINGS if any(getattr(row, name) is not None for row in rows)]
     title = f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows"
-    table = _table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
+    table = bare_table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
     table.add_column("student", overflow="fold")
     for heading in ("k", "rows\n(real)", "steps", *(HEADINGS[name] for name in shown), "train\ns"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -82,14 +82,14 @@ def _score_row(score: Score, shown: Sequence[str], *, marked: bool) -> list[Text
         name += f" ({score.method}-{score.mix})"
     rows = MISSING if score.rows is None else f"{score.rows} ({score.shots})"
     counted = [MISSING if value is None else str(value) for value in (score.k, score.steps)]
-    values = [_number(getattr(score, metric), metric in PERCENT) for metric in shown]
-    return [printable(cell) for cell in (name, counted[0], rows, counted[1], *values, _number(score.seconds, digits=1))]
+    values = [number(getattr(score, metric), metric in PERCENT) for metric in shown]
+    return [printable(cell) for cell in (name, counted[0], rows, counted[1], *values, number(score.seconds, digits=1))]
 
 
 def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
     found = arm.metrics()
-    means = [_number(found[name].mean, name in PERCENT) if name in found else MISSING for name in shown]
-    stds = [_number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
+    means = [number(found[name].mean, name in PERCENT) if name in found else MISSING for name in shown]
+    stds = [number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
     table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
     table.add_row("± std", "", "", "", *stds, "", style="dim")
 
@@ -97,7 +97,7 @@ def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
 def sweep(rows: Sequence[Reached]) -> Table:
     """What each arm reached by task and k, in %, mean ± sample std over seeds; arms of another budget are marked."""
     ks = sorted({row.k for row in rows})
-    table = _table("Accuracy in %, mean ± sample std (number of seeds)")
+    table = bare_table("Accuracy in %, mean ± sample std (number of seeds)")
     table.add_column("task", overflow="fold")
     table.add_column("arm", overflow="fold")
     for k in ks:
@@ -113,21 +113,21 @@ def sweep(rows: Sequence[Reached]) -> Table:
 
 
 def _mean_and_std(found: Summary) -> str:
-    std = "" if found.n < 2 else f" ± {_number(found.std, percent=True)}"
-    return f"{_number(found.mean, percent=True)}{std} ({found.n})"
+    std = "" if found.n < 2 else f" ± {number(found.std, percent=True)}"
+    return f"{number(found.mean, percent=True)}{std} ({found.n})"
 
 
 def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
     """Accuracy of the teacher, of plain KD and of KD+CoD, mean and deviation over the seeds."""
-    table = _table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}")
+    table = bare_table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}")
     table.add_column("")
     table.add_column("accuracy %", justify="right", no_wrap=True)
     table.add_column("seeds", justify="right", no_wrap=True)
-    table.add_row("teacher", _number(teacher.accuracy, percent=True), "")
+    table.add_row("teacher", number(teacher.accuracy, percent=True), "")
     names = {"shots": f"KD: {k} real rows", "cod": f"KD+CoD: {k} rows, half of them counterfactuals"}
     for mix, found in reached.items():
-        spread = "" if found.std is None else f" ± {_number(found.std, percent=True)}"
-        table.add_row(names[mix], _number(found.mean, percent=True) + spread, str(found.n))
+        spread = "" if found.std is None else f" ± {number(found.std, percent=True)}"
+        table.add_row(names[mix], number(found.mean, percent=True) + spread, str(found.n))
     return table
 
 
@@ -213,7 +213,7 @@ def attempts(rows: Sequence[Attempt], sources: Mapping[str, str]) -> RenderableT
 
 def counts(title: str, numbers: Mapping[str, int | str]) -> Table:
     """Names and their numbers, a line each."""
-    table = _table(title, show_header=False)
+    table = bare_table(title, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name, number in numbers.items():
@@ -226,12 +226,12 @@ def calibration(fitted: Calibration) -> Table:
     values = {"T": fitted.temperature} if fitted.method == "temperature" else fitted.bias
     shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     split = f", {fitted.split}" if fitted.split not in (None, "all") else ""
-    table = _table(f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})")
+    table = bare_table(f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})")
     for heading in ("", "raw", "calibrated"):
         table.add_column(heading, justify="right" if heading else "left")
     names = {"ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
     for key, name in names.items():
-        table.add_row(name, _number(fitted.before[key]), _number(fitted.after[key]))
+        table.add_row(name, number(fitted.before[key]), number(fitted.after[key]))
     return table
 
 
@@ -240,37 +240,38 @@ def quality(report: QualityReport) -> Table:
     columns = {"all": report.overall, **{f"to {name}": part for name, part in report.by_class.items()}}
     if len(report.by_prompt) > 1:
         columns |= report.by_prompt
-    table = _table("Counterfactuals")
+    table = bare_table("Counterfactuals")
     table.add_column("")
     for name in columns:
         table.add_column(printable(name), justify="right", overflow="fold")
-    for name, cell in _QUALITY.items():
+    for name, cell in QUALITY.items():
         cells = [cell(part) for part in columns.values()]
         if any(shown != MISSING for shown in cells):
             table.add_row(name, *cells)
     return table
 
 
-_QUALITY: Mapping[str, Any] = {
+QUALITY: Mapping[str, Any] = {
     "requests": lambda q: str(q.requests),
     "teacher wrong on the shot": lambda q: str(q.teacher_wrong),
     "without an answer": lambda q: str(q.unanswered),
     "accepted": lambda q: str(q.accepted),
-    "first answer flips %": lambda q: _number(q.first_flip_rate, percent=True),
-    "flips in the end %": lambda q: _number(q.flip_rate, percent=True),
-    "edit ratio, mean": lambda q: _number(q.edit_ratio_mean, digits=3),
-    "edit ratio, p90": lambda q: _number(q.edit_ratio_p90, digits=3),
-    "answers unchanged %": lambda q: _number(q.unchanged, percent=True),
-    "negation-only edits %": lambda q: _number(q.negation_only, percent=True),
-    "distinct edits %": lambda q: _number(q.distinct_edits, percent=True),
-    "judge agrees %": lambda q: _number(q.judge_agrees, percent=True),
-    "attempts per CFE": lambda q: _number(q.attempts_per_accepted, digits=2),
-    "tokens per CFE": lambda q: _number(q.tokens_per_accepted, digits=1),
-    "cost per CFE": lambda q: _number(q.cost_per_accepted, digits=6),
+    "first answer flips %": lambda q: number(q.first_flip_rate, percent=True),
+    "flips in the end %": lambda q: number(q.flip_rate, percent=True),
+    "edit ratio, mean": lambda q: number(q.edit_ratio_mean, digits=3),
+    "edit ratio, p90": lambda q: number(q.edit_ratio_p90, digits=3),
+    "answers unchanged %": lambda q: number(q.unchanged, percent=True),
+    "negation-only edits %": lambda q: number(q.negation_only, percent=True),
+    "distinct edits %": lambda q: number(q.distinct_edits, percent=True),
+    "judge agrees %": lambda q: number(q.judge_agrees, percent=True),
+    "attempts per CFE": lambda q: number(q.attempts_per_accepted, digits=2),
+    "tokens per CFE": lambda q: number(q.tokens_per_accepted, digits=1),
+    "cost per CFE": lambda q: number(q.cost_per_accepted, digits=6),
 }
 
 
-def _number(value: float | None, percent: bool = False, *, digits: int | None = None) -> str:
+def number(value: float | None, percent: bool = False, *, digits: int | None = None) -> str:
+    """A value to one digit in per cent, else to three; a dash for none."""
     if value is None:
         return MISSING
     if digits is None:
@@ -278,7 +279,8 @@ def _number(value: float | None, percent: bool = False, *, digits: int | None = 
     return f"{100 * value if percent else value:.{digits}f}"
 
 
-def _table(title: str, **options: Any) -> Table:
+def bare_table(title: str, **options: Any) -> Table:
+    """A table with a title and a line under its head."""
     return Table(
         title=printable(title),
         title_justify="left",

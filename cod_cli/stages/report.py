@@ -11,6 +11,7 @@ from cod_cli.arms import METRICS
 from cod_cli.comparison import Cell, Comparison, Contrast, compare
 from cod_cli.evidence import Evidence, read_evidence
 from cod_cli.jsonl import write_text
+from cod_cli.page import page
 from cod_cli.report import Ui
 from cod_cli.settings import ReportSettings
 from cod_cli.statistics import Interval
@@ -54,6 +55,9 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
     if settings.csv is not None:
         write_text(settings.csv, to_csv(rows(comparison)))
         written.append(settings.csv)
+    if settings.html is not None:
+        write_text(settings.html, page(evidence, comparison))
+        written.append(settings.html)
     for note in comparison.notes:
         ui.note(f"Note: {note}")
     return ReportResult(evidence, comparison, tuple(written))

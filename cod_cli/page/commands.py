@@ -1,0 +1,73 @@
+"""The commands that made what stands in a run, as its manifests recorded them: to paste, and get the numbers again."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cod_cli.artifacts import Run
+from cod_cli.evidence import Result
+from cod_cli.kinds import RIVALS
+from cod_cli.records import Manifest
+from cod_cli.settings import (
+    CounterfactSettings,
+    DistillSettings,
+    LabelSettings,
+    RivalSettings,
+    SampleSettings,
+    Settings,
+    options_of,
+)
+
+# Rivals whose rows are made from counterfactuals, or count their cost.
+_USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name == "pool-queries")
+
+
+def command_line(words: str, folder: Path, options: type[Settings], recorded: Mapping[str, Any]) -> str:
+    """``cod X FOLDER`` with the recorded options that differ from their defaults; what is no option is left out."""
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    parts = [words, quoted(str(folder))]
+    for name, (_, info) in options_of(options).items():
+        value = recorded.get(name)
+        if value is None or value == defaults[name] or (value == [] and defaults[name] == ()):
+            continue
+        flags = [flag for flag in info.param_decls or () if flag.startswith("-")] or ["--" + name.replace("_", "-")]
+        if isinstance(value, bool):
+            parts.append(flags[-1].split("/")[0 if value else -1])
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            parts += [f"{flags[-1]} {quoted(str(item))}" for item in values]
+    return " ".join(parts)
+
+
+def texts_of(run: Run, mix: str | None) -> list[str]:
+    """What made the shots and the texts that a mix trains on, and labelled them; empty where nobody recorded it."""
+    made: list[tuple[str, Manifest | None, type[Settings]]]
+    made = [("cod sample", run.shots.manifest(), SampleSettings)]
+    if mix in _USE_PAIRS or mix not in (*RIVALS, "shots"):
+        made.append(("cod counterfact", run.counterfactuals.manifest(), CounterfactSettings))
+    if mix in RIVALS:
+        made.append(("cod rival", run.rival(str(mix)).manifest(), RivalSettings))
+    made.append(("cod label", run.soft_labels.manifest(), LabelSettings))
+    return [command_line(words, run.folder, options, kept.settings) for words, kept, options in made if kept]
+
+
+def training_of(result: Result) -> list[str]:
+    """What trained one student and scored it; empty where nobody recorded it."""
+    if result.student is None:
+        return []
+    student = result.student
+    recorded = {**student.settings, "seed": str(student.seed)}
+    if student.name != f"{student.method}-{student.mix}":
+        recorded["name"] = result.arm if student.name == f"{result.arm}-s{student.seed}" else student.name
+    return [
+        command_line("cod distill", result.run.folder, DistillSettings, recorded),
+        f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}",
+    ]
+
+
+def quoted(text: str) -> str:
+    """A word for the shell; the user's home directory, which need not travel, as ``~``."""
+    home = f"{Path.home()}/"
+    return f"~/{shlex.quote(text.removeprefix(home))}" if text.startswith(home) else shlex.quote(text)

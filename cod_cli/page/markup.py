@@ -1,0 +1,32 @@
+"""HTML and SVG as nested elements: whatever is not `Markup` already is text and stays text."""
+
+import html
+
+Child = str | int | float | None
+
+
+class Markup(str):
+    """Text that is HTML already, made by `el`."""
+
+
+def el(name: str, *children: Child, **attributes: Child) -> Markup:
+    """One element with its children; a child or attribute that is None is left out.
+
+    Underscores in attribute names stand for hyphens, one at the end for none: ``class_="x" data_arm="y"``.
+    """
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    inside = "".join(f' {key}="{escape(value)}"' for key, value in given.items())
+    return Markup(f"<{name}{inside}>{join(*children)}</{name}>")
+
+
+def join(*children: Child) -> Markup:
+    """Children without an element around them."""
+    return Markup(
+        "".join(child if isinstance(child, Markup) else escape(child) for child in children if child is not None)
+    )
+
+
+def escape(value: Child) -> str:
+    """A value as text, in an element or in quotes; control characters and lone surrogates are made visible."""
+    shown = "".join(c if c in "\n\t" or c.isprintable() or c == "\xa0" else f"\\x{ord(c):02x}" for c in str(value))
+    return html.escape(shown)
