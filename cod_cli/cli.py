@@ -216,7 +216,7 @@ def report(
 ) -> None:
     """Compare arms over seeds at equal budget, and say in words which differences are more than luck.
 
-    Example: cod report runs/ --csv runs.csv
+    Example: cod report runs/ --html runs.html
     """
     from cod_cli.stages.report import report
 

@@ -154,8 +154,8 @@ def _difference_row(contrast: Contrast, name: str) -> list[RenderableType]:
         printable(f"{name} - {contrast.against}"),
         signed(found.mean if found else None, percent=percent),
         f"{signed(interval.low, percent=percent)} to {signed(interval.high, percent=percent)}" if interval else MISSING,
-        _p(found.p if found else None),
-        _p(contrast.adjusted),
+        p_value(found.p if found else None),
+        p_value(contrast.adjusted),
         words(contrast),
     ]
 
@@ -168,14 +168,14 @@ def words(contrast: Contrast) -> Text:
     if contrast.verdict in (BETTER, WORSE) and found is not None:
         text.append(f" (n = {found.n})")
     if found is not None and found.wilcoxon is not None:
-        text.append(f"; Wilcoxon p = {_p(found.wilcoxon)}")
+        text.append(f"; Wilcoxon p = {p_value(found.wilcoxon)}")
     if found is not None and found.bootstrap is not None:
         low, high = (signed(bound, percent=contrast.metric in PERCENT) for bound in vars(found.bootstrap).values())
         text.append(f"; bootstrap {low} to {high}")
     if contrast.rows is not None:
         text.append(
             f"; these two students: {contrast.rows.only_first} rows only the one has right, "
-            f"{contrast.rows.only_second} only the other, McNemar p = {_p(contrast.rows.p)}"
+            f"{contrast.rows.only_second} only the other, McNemar p = {p_value(contrast.rows.p)}"
         )
     if contrast.unpaired:
         text.append(f"; {contrast.unpaired} seeds without a partner")
@@ -189,7 +189,8 @@ def signed(value: float | None, *, percent: bool) -> str:
     return f"{100 * value:+.1f}" if percent else f"{value:+.3f}"
 
 
-def _p(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """A p value to three digits; a dash for none."""
     if value is None:
         return MISSING
     return "<.001" if value < 0.001 else f"{value:.3f}"

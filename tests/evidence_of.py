@@ -6,7 +6,7 @@ from typing import Any
 
 from cod_cli.artifacts import Run, SweepFolder, write_origin
 from cod_cli.jsonl import write_records
-from cod_cli.records import Prediction, Score, SweepPlan
+from cod_cli.records import Counterfactual, Prediction, Score, Shot, SoftLabel, SweepPlan, text_sha
 from tests.records_of import made_student, score
 
 LABELS = ["negative", "positive"]
@@ -76,3 +76,43 @@ def predicted(run: Run, rows: Mapping[str, Sequence[int]], truth: Sequence[int],
             for name, decided in rows.items()
         ],
     )
+
+
+def with_pairs(run: Run, pairs: Sequence[tuple[str, str]], *, task: str = "sst2", generator: str = "editor") -> None:
+    """Shots with a counterfactual each, from negative to positive, and how sure the teacher is of both."""
+    shots, cfes, soft = [], [], []
+    for index, (source, target) in enumerate(pairs, start=1):
+        shot = Shot(id=f"{task}/train/{index}", text=source, label="negative")
+        cfe = counterfactual(shot.id, target, generator=generator)
+        shots.append(shot)
+        cfes.append(cfe)
+        soft += [soft_label(shot.id, source, [2.0, 0.0]), soft_label(cfe.id, target, [0.0, 1.0])]
+    made = run.shots.require()
+    run.shots.finish(made, shots)
+    run.counterfactuals.finish(run.counterfactuals.begin({"generator": generator}, labels=LABELS), cfes)
+    run.soft_labels.finish(run.soft_labels.begin({"teacher": "t"}, labels=LABELS), soft)
+
+
+def counterfactual(shot_id: str, text: str, **changes: Any) -> Counterfactual:
+    fields: dict[str, Any] = {
+        "id": f"{shot_id}~positive",
+        "shot_id": shot_id,
+        "text": text,
+        "label": "positive",
+        "source_label": "negative",
+        "kind": "cfe",
+        "generator": "editor",
+        "prompt": None,
+        "flipped": True,
+        "p_before": 0.12,
+        "p_after": 0.73,
+        "edit_ratio": 0.2,
+        "n_edits": 1,
+        "minimal": True,
+        "attempts": 1,
+    }
+    return Counterfactual(**fields | changes)
+
+
+def soft_label(row_id: str, text: str, logits: list[float]) -> SoftLabel:
+    return SoftLabel(id=row_id, text_sha=text_sha(text), logits=logits, teacher="t", source="logits", covered_mass=1.0)

@@ -1,4 +1,4 @@
-"""The commands that made what stands in a run, as its manifests recorded them: to paste, and get the numbers again."""
+"""The commands that made each number, as the runs' manifests recorded them: to paste, and get it again."""
 
 import dataclasses
 import shlex
@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from cod_cli.artifacts import Run
-from cod_cli.evidence import Result
+from cod_cli.comparison import Cell, Comparison
+from cod_cli.comparison_tables import ordered
+from cod_cli.evidence import Evidence, Result
 from cod_cli.kinds import RIVALS
+from cod_cli.page.elements import anchors
+from cod_cli.page.markup import Child, el
 from cod_cli.records import Manifest
 from cod_cli.settings import (
     CounterfactSettings,
@@ -22,6 +26,32 @@ from cod_cli.settings import (
 
 # Rivals whose rows are made from counterfactuals, or count their cost.
 _USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name == "pool-queries")
+
+
+def commands(evidence: Evidence, comparison: Comparison) -> list[Child]:
+    """For each arm at each k what made its students."""
+    ids = anchors(comparison)
+    swept = [el("pre", plan.command) for plan in evidence.plans]
+    blocks = [
+        el(
+            "details",
+            el("summary", f"{cell.task}, k = {cell.k}, {cell.arm}"),
+            el("pre", text),
+            id=ids[*cell.key, cell.arm],
+        )
+        for cell in ordered(comparison)
+        if (*cell.key, cell.arm) in ids and (text := _script(cell))
+    ]
+    intro = "What made each number, as it was recorded: shots and texts first, then each student and its scores."
+    return [*([el("p", "Swept by"), *swept] if swept else []), *([el("p", intro), *blocks] if blocks else [])]
+
+
+def _script(cell: Cell) -> str:
+    parts = []
+    for result in cell.results:
+        training = training_of(result)
+        parts += [*texts_of(result.run, cell.mix), *training, ""] if training else []
+    return "\n".join(parts).strip()
 
 
 def command_line(words: str, folder: Path, options: type[Settings], recorded: Mapping[str, Any]) -> str:
@@ -60,7 +90,7 @@ def training_of(result: Result) -> list[str]:
     student = result.student
     recorded = {**student.settings, "seed": str(student.seed)}
     if student.name != f"{student.method}-{student.mix}":
-        recorded["name"] = result.arm if student.name == f"{result.arm}-s{student.seed}" else student.name
+        recorded["name"] = student.name
     return [
         command_line("cod distill", result.run.folder, DistillSettings, recorded),
         f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}",

@@ -1,5 +1,7 @@
 """One self-contained HTML page of a comparison: it loads nothing, reads on a phone, prints, and escapes every text."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,42 +9,56 @@ from cod_cli import __version__
 from cod_cli.comparison import Comparison
 from cod_cli.comparison_tables import NAMES
 from cod_cli.evidence import Evidence
+from cod_cli.page.commands import commands
 from cod_cli.page.exhibits import exhibits
 from cod_cli.page.markup import Child, Markup, el, join
-from cod_cli.page.numbers import commands, cost, differences, in_words, numbers, over_k
-from cod_cli.page.texts import calibration, margins, pairs, published_figures, quality
+from cod_cli.page.numbers import calibration, cost, numbers, over_k
+from cod_cli.page.published import published_figures
+from cod_cli.page.texts import margins, pairs, quality
+from cod_cli.page.verdicts import differences, in_words
 from cod_cli.statistics import ALPHA
 
-# Nothing can be loaded from elsewhere, whatever a text holds.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+Content = list[Child]
 
 
 def page(evidence: Evidence, comparison: Comparison) -> str:
-    """The whole document."""
+    """The whole document; a section with nothing to show is left out."""
     found = exhibits(evidence)
-    sections = [
-        _section("In words", in_words(comparison)),
-        _section("Accuracy and agreement against k", over_k(comparison, evidence.teachers)),
-        _section("Differences", differences(comparison)),
-        _section("Numbers", numbers(comparison, evidence.teachers)),
-        _section("What a student took", cost(comparison)),
-        _section("Calibration", calibration(comparison, evidence.teachers)),
-        _section("How good the counterfactuals are", quality(found)),
-        _section("How close to the teacher's boundary", margins(found)),
-        _section("The pairs", pairs(found)),
-        _section("What the paper published", published_figures(comparison)),
-        _section("Commands", commands(evidence, comparison)),
-    ]
+    sections: dict[str, Content] = {
+        "In words": in_words(comparison),
+        "Accuracy and agreement against k": over_k(comparison, evidence.teachers),
+        "Differences": differences(comparison),
+        "Numbers": numbers(comparison, evidence.teachers),
+        "What a student took": cost(comparison),
+        "Calibration": calibration(comparison, evidence.teachers),
+        "How good the counterfactuals are": quality(found),
+        "How close to the teacher's boundary": margins(found),
+        "The pairs": pairs(found),
+        "What the paper published": published_figures(comparison),
+        "Commands": commands(evidence, comparison),
+    }
+    shown = {title: content for title, content in sections.items() if any(content)}
+    style, script = Markup(_asset("page.css")), Markup(_asset("page.js"))
     title = evidence.folder.resolve().name
     head = join(
         Markup('<meta charset="utf-8">'),
         Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'),
         el("title", f"{title} · cod report"),
-        el("style", Markup(_asset("page.css"))),
+        el("style", style),
     )
-    body = join(_head(title, evidence, comparison), el("main", *sections), el("script", Markup(_asset("page.js"))))
+    main = el("main", *(_section(index, each, shown[each]) for index, each in enumerate(shown, start=1)))
+    body = join(_head(title, evidence, comparison), _contents(list(shown)), main, el("script", script))
     return f'<!doctype html>\n<html lang="en">\n{el("head", head)}\n{el("body", body)}\n</html>\n'
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing can be loaded, and nothing runs but the page's own style and script, whatever a text holds."""
+    own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; style-src 'sha256-{own[0]}'; script-src 'sha256-{own[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _head(title: str, evidence: Evidence, comparison: Comparison) -> Markup:
@@ -53,26 +69,32 @@ def _head(title: str, evidence: Evidence, comparison: Comparison) -> Markup:
         "run": len(evidence.runs),
         "student": sum(len(cell.results) for cell in cells),
     }
-    facts = " · ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counted.items())
+    facts = " · ".join(f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counted.items())
     ks = ", ".join(str(k) for k in sorted({cell.k for cell in cells}))
-    how = (
-        f"Decided by {NAMES[comparison.metric]}, paired by seed: t test at {ALPHA:.0%} with Holm's correction over "
-        f"{comparison.tested} contrasts."
-    )
     return el(
         "header",
-        el("p", "cod report", class_="kicker"),
+        el("p", f"cod report {__version__}", class_="kicker"),
         el("h1", title),
         el("p", f"{facts} · k = {ks}", class_="facts"),
-        el("p", how, class_="facts"),
-        el("p", f"cod {__version__}", class_="version"),
+        el("p", _how(comparison), class_="facts") if comparison.tested else None,
     )
 
 
-def _section(title: str, content: Child | Sequence[Child]) -> Markup | None:
-    """A section, or nothing where there is nothing to show."""
-    children = [content] if isinstance(content, str) or not isinstance(content, Sequence) else content
-    return el("section", el("h2", title), *children) if any(children) else None
+def _how(comparison: Comparison) -> str:
+    tested = f"{comparison.tested} contrast{'' if comparison.tested == 1 else 's'}"
+    return (
+        f"Decided by {NAMES[comparison.metric]}, paired by seed: t test at {ALPHA:.0%} with Holm's correction over "
+        f"{tested}; intervals are 95% t intervals, p is after the correction."
+    )
+
+
+def _contents(titles: Sequence[str]) -> Markup:
+    links = (el("a", title, href=f"#part-{index}") for index, title in enumerate(titles, start=1))
+    return el("nav", *links, aria_label="Contents")
+
+
+def _section(index: int, title: str, content: Content) -> Markup:
+    return el("section", el("h2", title), *content, id=f"part-{index}")
 
 
 def _asset(name: str) -> str:

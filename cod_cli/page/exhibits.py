@@ -29,10 +29,14 @@ class Exhibit:
 
 def exhibits(evidence: Evidence) -> list[Exhibit]:
     """The texts of each task that still has some."""
-    runs: dict[str, dict[str, Run]] = {}
+    tasks: dict[Run, str] = {}
     for result in evidence.results:
-        runs.setdefault(result.score.task, {})[str(result.run.folder)] = result.run
-    found = [_exhibit(task, list(of.values())) for task, of in runs.items()]
+        # Students may be scored on other tasks too: the texts are of the first.
+        tasks.setdefault(result.run, result.score.task)
+    runs: dict[str, list[Run]] = {}
+    for run, task in tasks.items():
+        runs.setdefault(task, []).append(run)
+    found = [_exhibit(task, of) for task, of in runs.items()]
     return [exhibit for exhibit in found if exhibit.pairs or exhibit.margins]
 
 

@@ -2,6 +2,8 @@
 
 import html
 
+# Not printable for Python, but part of a text: spaces, and the joiners of Persian, Indic scripts and emoji.
+_KEPT = "\n\t\xa0\u3000\u200c\u200d"
 Child = str | int | float | None
 
 
@@ -9,7 +11,7 @@ class Markup(str):
     """Text that is HTML already, made by `el`."""
 
 
-def el(name: str, *children: Child, **attributes: Child) -> Markup:
+def el(name: str, /, *children: Child, **attributes: Child) -> Markup:
     """One element with its children; a child or attribute that is None is left out.
 
     Underscores in attribute names stand for hyphens, one at the end for none: ``class_="x" data_arm="y"``.
@@ -28,5 +30,4 @@ def join(*children: Child) -> Markup:
 
 def escape(value: Child) -> str:
     """A value as text, in an element or in quotes; control characters and lone surrogates are made visible."""
-    shown = "".join(c if c in "\n\t" or c.isprintable() or c == "\xa0" else f"\\x{ord(c):02x}" for c in str(value))
-    return html.escape(shown)
+    return html.escape("".join(c if c in _KEPT or c.isprintable() else f"\\x{ord(c):02x}" for c in str(value)))

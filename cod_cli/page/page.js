@@ -1,26 +1,27 @@
 "use strict";
-// Filters the pairs as one types; without scripts all of them are shown.
+// Filters the pairs as one types or chooses; without scripts all of them are shown.
 for (const box of document.querySelectorAll("[data-search]")) {
-  const [query, direction, count] = ["input", "select", "output"].map((name) => box.querySelector(name));
+  const [form, query, count] = ["form", "input", "output"].map((name) => box.querySelector(name));
+  const choices = [...box.querySelectorAll("select")];
   const items = [...box.querySelectorAll("li")].map((item) => [item, item.textContent.toLowerCase()]);
   const filter = () => {
     const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const [item, text] of items) {
-      const fits = !direction.value || item.dataset.direction === direction.value;
-      item.hidden = !(fits && words.every((word) => text.includes(word)));
+      const chosen = choices.every((choice) => !choice.value || item.dataset[choice.name] === choice.value);
+      item.hidden = !(chosen && words.every((word) => text.includes(word)));
       shown += !item.hidden;
     }
     count.value = `${shown} of ${items.length} pairs`;
   };
-  box.querySelector("form").addEventListener("submit", (event) => event.preventDefault());
-  query.addEventListener("input", filter);
-  direction.addEventListener("change", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", filter);
 }
-// A link to an arm's commands opens them.
+// A link to an arm's commands opens them; on paper every test is shown.
 const open = () => {
-  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target) target.open = true;
+  const target = document.getElementById(location.hash.slice(1));
+  if (target?.matches("details")) target.open = true;
 };
 addEventListener("hashchange", open);
+addEventListener("beforeprint", () => document.querySelectorAll(".exact").forEach((details) => (details.open = true)));
 open();

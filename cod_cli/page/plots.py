@@ -37,7 +37,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Bar:
-    """A difference with its interval (None where there is none), under a name and its verdict in words."""
+    """A difference with its interval (None where there is none), under a name and its verdict in words.
+
+    ``verdict`` is the class of the words: ``better``, ``worse`` or nothing.
+    """
 
     name: str
     tone: str
@@ -45,6 +48,7 @@ class Bar:
     low: float | None
     high: float | None
     words: str
+    verdict: str = ""
 
 
 def lines(series: Sequence[Series], *, title: str, reference: tuple[str, float] | None = None) -> Markup:
@@ -77,7 +81,7 @@ def forest(bars: Sequence[Bar], *, title: str, unit: str) -> Markup:
     x_ticks = ticks(min([0.0, *kept]), max([0.0, *kept]))
     x = _scale(x_ticks[0], x_ticks[-1], 14, WIDTH - 14)
     bottom = height - _BOTTOM
-    parts = [_x_tick(x(value), height, f"{value:+g}" if value else "0") for value in x_ticks]
+    parts = [_x_tick(x(value), height, f"{value:+g}".replace("-", "−") if value else "0") for value in x_ticks]
     parts.append(el("line", x1=_px(x(0)), x2=_px(x(0)), y1=top, y2=bottom, class_="zero"))
     for index, bar in enumerate(bars):
         parts.append(_bar(bar, top + step * index, x, (x_ticks[0], x_ticks[-1])))
@@ -116,11 +120,15 @@ def histogram(values: Sequence[float], *, tone: str, title: str, unit: str, bins
     for value in values:
         counts[min(bins - 1, max(0, int(value * bins)))] += 1
     x = _scale(0, bins, 14, WIDTH - 14)
-    y = _scale(0, max([*counts, 1]), height - _BOTTOM, 10)
+    y = _scale(0, max([*counts, 1]), height - _BOTTOM, 16)
     parts = [_x_tick(x(at * bins), height, f"{at:g}") for at in (0, 0.25, 0.5, 0.75, 1)]
+    parts.append(el("line", x1=_px(x(0)), x2=_px(x(bins)), y1=_px(y(0)), y2=_px(y(0)), class_="grid"))
     for index, count in enumerate(counts):
         box = {"x": _px(x(index) + 0.5), "width": _px(x(1) - x(0) - 1), "y": _px(y(count))}
-        parts.append(el("rect", height=_px(y(0) - y(count)), class_=f"block {tone}", **box))
+        says = el("title", f"{index / bins:g} to {(index + 1) / bins:g}: {count}")
+        parts.append(el("rect", says, height=_px(y(0) - y(count)), class_=f"block {tone}", **box))
+        if count and count == max(counts):
+            parts.append(_label(x(index + 0.5), y(count) - 3, str(count), "middle"))
     parts.append(_label(WIDTH - 14, height - 3, unit, "end"))
     return _svg(height, title, parts)
 
@@ -199,7 +207,7 @@ def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float]) -> Markup:
     middle = top + 24
     parts = [
         el("text", bar.name, x=14, y=_px(top + 12), class_="name"),
-        el("text", bar.words, x=WIDTH - 14, y=_px(top + 12), class_="words", text_anchor="end"),
+        el("text", bar.words, x=WIDTH - 14, y=_px(top + 12), class_=f"words {bar.verdict}".strip(), text_anchor="end"),
     ]
     if bar.low is not None and bar.high is not None:
         low, high = max(bar.low, limits[0]), min(bar.high, limits[1])

@@ -23,5 +23,5 @@ class ReportSettings(Settings):
     ] = None
     csv: Annotated[Path | None, option("--csv", help="Write every arm at every k, a line each.", metavar="FILE")] = None
     html: Annotated[
-        Path | None, option("--html", help="Write one page with charts, pairs and commands.", metavar="FILE")
+        Path | None, option("--html", help="Write one page: verdicts, charts, pairs, commands.", metavar="FILE")
     ] = None

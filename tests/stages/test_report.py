@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cod_cli.errors import CodError
 from cod_cli.report import Ui
 from cod_cli.settings import ReportSettings
 from cod_cli.stages.report import ReportResult, report
@@ -47,6 +48,23 @@ def test_json_holds_the_same_numbers(runs: Path) -> None:
     assert document["contrasts"][0]["difference"]["n"] == 3
     assert document["teachers"][0]["accuracy"] == 0.9
     assert document["runs"] == 3
+
+
+def test_the_page_is_written_and_named(runs: Path, tmp_path: Path) -> None:
+    result = run_report(runs, html=tmp_path / "out" / "page.html")
+    assert result.written == (tmp_path / "out" / "page.html",)
+    assert result.as_json()["written"] == [str(tmp_path / "out" / "page.html")]
+    html = result.written[0].read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>")
+    assert "kd-cod" in html
+
+
+def test_where_nothing_is_scored_no_page_is_written(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(CodError, match="holds no scores") as error:
+        run_report(tmp_path / "runs", html=tmp_path / "page.html")
+    assert "cod eval" in (error.value.hint or "")
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
