@@ -27,7 +27,8 @@ if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
-    from cod_cli.stages.sweep import SweepEstimate, SweepResult
+    from cod_cli.stages.sweep import SweepResult
+    from cod_cli.stages.sweep_estimate import SweepEstimate
     from cod_cli.stages.teach import TeachResult
 
 # Pairs shown at the end of `counterfact` and `demo`.

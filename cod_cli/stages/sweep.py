@@ -1,9 +1,7 @@
 """`cod sweep`: tasks × k × seeds × arms, each (task, k, seed) one run, shared and resumed as far as possible."""
 
-import dataclasses
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,16 +19,16 @@ from cod_cli.artifacts import Run, SweepFolder
 from cod_cli.errors import CodError, PartialError
 from cod_cli.grid import Grid, RunPlan
 from cod_cli.gridfile import parse_grid, read_grid, shipped
-from cod_cli.prices import Estimate
 from cod_cli.records import SweepCell, SweepPlan
 from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, DistillSettings, SweepSettings
-from cod_cli.stages.counterfact import CounterfactPlan, counterfact
+from cod_cli.settings import DistillSettings, SweepSettings
+from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.rival import rival
 from cod_cli.stages.sample import sample
+from cod_cli.stages.sweep_estimate import SweepEstimate, estimate
 from cod_cli.sweepbook import reached, scores_of, status
 
 GRIDS = Path(__file__).parent.parent / "grids"
@@ -58,22 +56,6 @@ class SweepResult:
                     "mend it and run the same command: what is done is kept",
                 )
         return None
-
-
-@dataclass(frozen=True)
-class SweepEstimate:
-    """What is still to do: runs, cells, optimiser steps, an LLM's requests, tokens and cost, seconds where known."""
-
-    folder: Path
-    runs: int
-    cells: int
-    done: int
-    steps: int
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float | None
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +88,7 @@ def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | Sw
     unfinished = {cell.run for cell in plan.cells if cell.status != "done"}
     missing = [run for run in runs if run.folder in unfinished]
     if settings.dry_run:
-        return _estimate(folder, plan, runs, missing, settings)
+        return estimate(folder, plan, runs, missing, settings.jobs)
     folder.write(plan, wanted.entries)
     trained = _work(folder, plan, missing, settings, ui)
     book = folder.read() or plan
@@ -253,56 +235,3 @@ def _line(folder: SweepFolder, plan: RunPlan, finished: _Finished) -> str:
 
 def _percent(value: float | None) -> str:
     return "scored" if value is None else f"{value:.1%}"
-
-
-def _estimate(
-    folder: SweepFolder,
-    plan: SweepPlan,
-    runs: Sequence[RunPlan],
-    missing: Sequence[RunPlan],
-    settings: SweepSettings,
-) -> SweepEstimate:
-    """What the missing cells take; the time from how long a step took in those that are there."""
-    by_folder = {run.folder: run for run in missing}
-    cells = [(by_folder[cell.run], cell.arm) for cell in plan.cells if cell.status != "done"]
-    steps = sum(_steps(run, run.arms[arm]) for run, arm in cells)
-    calls = _calls(missing)
-    known = [s for run in runs for s in scores_of(folder, run) if s.steps and s.seconds]
-    pace = sum(s.seconds or 0 for s in known) / sum(s.steps or 0 for s in known) if known else None
-    return SweepEstimate(
-        folder=folder.folder,
-        runs=len(missing),
-        cells=len(cells),
-        done=len(plan.cells) - len(cells),
-        steps=steps,
-        calls=sum(one.calls for one in calls),
-        prompt_tokens=sum(one.prompt_tokens for one in calls),
-        completion_tokens=sum(one.completion_tokens for one in calls),
-        cost=sum(one.cost or 0 for one in calls) if calls and calls[0].cost is not None else None,
-        seconds=None if pace is None else round(pace * steps / settings.jobs, 1),
-    )
-
-
-def _steps(run: RunPlan, settings: DistillSettings) -> int:
-    rows = 2 * run.k if settings.mix == "all" else run.k
-    return settings.epochs * -(-rows // settings.batch_size)
-
-
-def _calls(missing: Sequence[RunPlan]) -> list[Estimate]:
-    """The requests for each series of nested shots: those for the largest k hold those for all others."""
-    largest: dict[tuple[str, int, str], RunPlan] = {}
-    for run in missing:
-        if run.counterfact is not None and run.counterfact.generator == "openai":
-            series = run.task, run.seed, run.folder.partition(".")[2]
-            largest[series] = max(run, largest.get(series, run), key=lambda one: one.k)
-    return [_asked(run, run.counterfact) for run in largest.values() if run.counterfact is not None]
-
-
-def _asked(plan: RunPlan, settings: CounterfactSettings) -> Estimate:
-    with tempfile.TemporaryDirectory() as scratch:
-        run = Run(Path(scratch) / "run")
-        sample(run, plan.sample, Ui.silent())
-        found = counterfact(run, dataclasses.replace(settings, dry_run=True), Ui.silent())
-    if not isinstance(found, CounterfactPlan):
-        raise TypeError(f"a dry run gave {type(found)}")
-    return found.for_mix_cod if settings.for_mix == "cod" else found.everything

@@ -18,7 +18,8 @@ from cod_cli.errors import CodError
 from cod_cli.jsonl import write_jsonl
 from cod_cli.report import Ui
 from cod_cli.settings import SweepSettings
-from cod_cli.stages.sweep import SweepEstimate, SweepResult, sweep
+from cod_cli.stages.sweep import SweepResult, sweep
+from cod_cli.stages.sweep_estimate import SweepEstimate
 from tests.tiny import sentences, tiny_base
 
 
@@ -170,6 +171,39 @@ def test_a_dry_run_counts_each_shot_once_for_all_k(tmp_path: Path, grid: dict[st
     assert plan.cost > 0
 
 
+def test_a_dry_run_counts_the_largest_k_that_is_missing_in_whatever_order(tmp_path: Path, grid: dict[str, Any]) -> None:
+    llm = {**grid, "k": [8, 4], "seeds": [0], "generator": "openai", "model": "m"}
+    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
+    assert isinstance(plan, SweepEstimate)
+    assert plan.calls == 4
+
+
+def test_a_dry_run_counts_rivals_that_an_llm_writes(tmp_path: Path, grid: dict[str, Any]) -> None:
+    arms = [{"mix": "shots"}, {"mix": "paraphrase"}, {"mix": "opposite"}, {"mix": "eda"}]
+    llm = {**grid, "k": [4, 8], "seeds": [0], "model": "m", "arms": arms, "rival": {"price": [1, 1]}}
+    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
+    assert isinstance(plan, SweepEstimate)
+    assert plan.calls == 2 * 4
+    assert plan.cost is not None
+    assert plan.cost > 0
+
+
+def test_a_dry_run_counts_what_an_llm_is_asked_as_teacher_and_as_rival(tmp_path: Path, grid: dict[str, Any]) -> None:
+    rows = [{"text": f"{text} {number}", "label": label} for number, (text, label) in enumerate(sentences(20))]
+    write_jsonl(tmp_path / "data" / "test.jsonl", rows)
+    llm = {
+        **grid,
+        "teacher": "openai:m",
+        "arms": [{"mix": "shots"}],
+        "in_context": "openai:m",
+        "teacher_on_split": True,
+    }
+    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
+    assert isinstance(plan, SweepEstimate)
+    labels, teacher, in_context, zero_shot = 2 * 4, 2 * 20, 2 * 20, 20
+    assert plan.calls == labels + teacher + in_context + zero_shot
+
+
 def test_a_dry_run_tells_the_time_once_cells_are_done(tmp_path: Path, grid: dict[str, Any]) -> None:
     run(tmp_path, {**grid, "seeds": [0]})
     plan = sweep(written(tmp_path, grid), settings(tmp_path, dry_run=True), Ui.silent())
@@ -216,6 +250,29 @@ def test_a_rival_made_otherwise_is_not_taken_for_done(tmp_path: Path, grid: dict
     run(tmp_path, {**grid, "seeds": [0], "arms": arms})
     result = run(tmp_path, {**grid, "seeds": [0], "arms": arms, "rival": {"max_length": 32}})
     assert [(cell.arm, cell.status) for cell in result.plan.cells] == [("kd-shots", "done"), ("kd-eda", "failed")]
+
+
+def test_counterfactuals_made_otherwise_are_not_taken_for_done(tmp_path: Path, grid: dict[str, Any]) -> None:
+    run(tmp_path, {**grid, "seeds": [0]})
+    result = run(tmp_path, {**grid, "seeds": [0], "counterfact": {"max_edit_ratio": 0.4}})
+    problem = result.problem()
+    assert problem is not None
+    assert "max_edit_ratio: 0.5 → 0.4" in problem.message
+
+
+def test_another_split_is_scored_by_the_students_that_are_there(tmp_path: Path, grid: dict[str, Any]) -> None:
+    rows = [{"text": text, "label": label} for text, label in sentences(70)]
+    write_jsonl(tmp_path / "data" / "validation.jsonl", rows[60:])
+    first = run(tmp_path, {**grid, "split": "test"})
+    folder = SweepFolder(tmp_path / "out").run("data/k4-s0")
+    trained = (folder.students / "kd-cod" / "model.safetensors").stat().st_mtime_ns
+    second = run(tmp_path, {**grid, "split": "validation"})
+    assert (first.trained, second.trained) == (4, 4)
+    assert {(score.student, score.split) for score in folder.scores.read()} >= {
+        ("kd-cod", "test"),
+        ("kd-cod", "validation"),
+    }
+    assert (folder.students / "kd-cod" / "model.safetensors").stat().st_mtime_ns == trained
 
 
 def test_a_damaged_plan_is_named_and_the_runs_are_kept(tmp_path: Path, grid: dict[str, Any]) -> None:
