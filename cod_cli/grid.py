@@ -125,6 +125,7 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
     writing = {"for_mix": "all" if "all" in mixes else "cod", **merged["counterfact"]}
     writing.setdefault("generator", "openai" if writing.get("model") else "editor")
     scored = {"held_out": writing.pop("held_out", None), "split": merged["eval"].get("split"), "for_mix": "all"}
+    target = writing.get("target", CounterfactSettings.target)  # as rivals read it from the CFEs
     if not merged["label"].get("teacher"):
         raise UsageError(f"the task {task} has no teacher", "add `teacher: …`, or --teacher")
     return RunPlan(
@@ -135,7 +136,7 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
         sample=SampleSettings(**{**merged["sample"], "shots": str(k), "seed": seed}),
         counterfact=CounterfactSettings(**writing) if needs_counterfactuals(mixes) else None,
         held_out=CounterfactSettings(**{**writing, **scored}) if scored["held_out"] else None,
-        rival=RivalSettings(**{**merged["rival"], "kind": ",".join(rivals)}) if rivals else None,
+        rival=RivalSettings(**{"target": target, **merged["rival"], "kind": ",".join(rivals)}) if rivals else None,
         label=LabelSettings(**merged["label"]),
         arms={name: DistillSettings(**options) for name, options in training.items()},
         eval=EvalSettings(**merged["eval"]),

@@ -103,6 +103,13 @@ def test_a_second_go_trains_nothing_and_says_the_same(tmp_path: Path, grid: dict
     assert second.reached == first.reached
 
 
+def test_a_second_go_makes_no_rival_anew(tmp_path: Path, grid: dict[str, Any]) -> None:
+    arms = [{"mix": mix} for mix in ("shots", "cod", "eda", "pool", "cod-unverified", "cod-confident", "pool-queries")]
+    first = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
+    second = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
+    assert (first.trained, second.trained) == (7, 0)
+
+
 def test_a_larger_grid_trains_only_what_is_new(tmp_path: Path, grid: dict[str, Any]) -> None:
     run(tmp_path, grid)
     larger = {**grid, "seeds": [0, 1, 2], "arms": [{"mix": "shots"}, {"mix": "cod"}, {"mix": "all"}]}
