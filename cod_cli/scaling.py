@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from cod_cli.metrics import brier, ece, softmax
+from cod_cli.metrics import accuracy, brier, ece, softmax
 from cod_cli.records import Calibration
 
 Floats = npt.NDArray[np.float64]
@@ -80,7 +80,12 @@ def log_likelihood(logits: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 
 
 def quality(logits: npt.ArrayLike, truth: npt.ArrayLike) -> dict[str, float]:
-    """How honest the probabilities are: ECE, Brier and mean log-likelihood."""
+    """How right and how honest the probabilities are: accuracy, ECE, Brier and mean log-likelihood."""
     probs = softmax(logits)
-    found = {"ece": ece(probs, truth), "brier": brier(probs, truth), "log_likelihood": log_likelihood(logits, truth)}
+    found = {
+        "accuracy": accuracy(truth, probs.argmax(axis=-1)),
+        "ece": ece(probs, truth),
+        "brier": brier(probs, truth),
+        "log_likelihood": log_likelihood(logits, truth),
+    }
     return {name: round(value, 6) for name, value in found.items()}

@@ -229,9 +229,10 @@ def calibration(fitted: Calibration) -> Table:
     table = bare_table(f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})")
     for heading in ("", "raw", "calibrated"):
         table.add_column(heading, justify="right" if heading else "left")
-    names = {"ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
+    names = {"accuracy": "accuracy %", "ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
     for key, name in names.items():
-        table.add_row(name, number(fitted.before[key]), number(fitted.after[key]))
+        before, after = (number(found.get(key), key in PERCENT) for found in (fitted.before, fitted.after))
+        table.add_row(name, before, after)
     return table
 
 

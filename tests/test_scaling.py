@@ -95,6 +95,7 @@ def test_quality_is_brier_and_likelihood_as_scikit_learn_has_them() -> None:
     assert found["log_likelihood"] == pytest.approx(log_likelihood(logits, truth), abs=1e-6)
     brier = sk.brier_score_loss(truth, probs, labels=[0, 1, 2], scale_by_half=False)
     assert found["brier"] == pytest.approx(brier, abs=1e-6)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, probs.argmax(axis=1)), abs=1e-6)
 
 
 def test_the_right_temperature_makes_an_overconfident_teacher_honest() -> None:

@@ -40,7 +40,7 @@ class Calibration(Record):
     """What turns raw logits into calibrated ones: divide by ``temperature``, then add ``bias``, by class.
 
     Fitted or, for the contextual method, measured on ``rows`` labelled rows of ``data``; ``before`` and ``after`` are
-    ECE, Brier and mean log-likelihood on them, a row's temperature always fitted without that row.
+    accuracy, ECE, Brier and mean log-likelihood on them, a row's temperature always fitted without that row.
     """
 
     method: Literal["contextual", "temperature"]
