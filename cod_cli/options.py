@@ -14,7 +14,17 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.report import Ui
 from cod_cli.settings import GENERAL, Settings, option, options_of
 
-_DISK = {errno.ENOENT, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+_DISK = {
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) -> Callable[[Any], Any]:

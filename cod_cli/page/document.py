@@ -84,7 +84,7 @@ def _how(comparison: Comparison) -> str:
     tested = f"{comparison.tested} contrast{'' if comparison.tested == 1 else 's'}"
     return (
         f"Decided by {NAMES[comparison.metric]}, paired by seed: t test at {ALPHA:.0%} with Holm's correction over "
-        f"{tested}; intervals are 95% t intervals, p is after the correction."
+        f"{tested}."
     )
 
 

@@ -9,7 +9,7 @@ from cod_cli.artifacts import Run
 from cod_cli.comparison import Cell
 from cod_cli.evidence import Evidence
 from cod_cli.metrics import Bin, binned, softmax
-from cod_cli.quality import Quality, Work, measure, with_sources
+from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Counterfactual, Prediction, Shot
 
 
@@ -23,7 +23,7 @@ class Exhibit:
 
     task: str
     pairs: tuple[tuple[Counterfactual, str], ...]
-    quality: Quality | None
+    quality: QualityReport | None
     margins: Mapping[str, Sequence[float]]
 
 
@@ -49,7 +49,7 @@ def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
     return Exhibit(
         task=task,
         pairs=tuple(with_sources(work.shots, work.cfes)),
-        quality=measure(work) if work.cfes or work.attempts else None,
+        quality=report(work) if work.cfes or work.attempts else None,
         margins=_margins(runs, shots, work.cfes),
     )
 

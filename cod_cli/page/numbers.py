@@ -118,24 +118,23 @@ def _captions(cells: Sequence[Cell]) -> list[Child]:
 def calibration(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
     """Reliability curves at the largest k of each task: the teacher, then the arms that stand out."""
     chosen = tones(comparison)
-    charts: list[Markup] = []
+    shown: list[Child] = []
     for task, split in places(comparison):
-        where = f", {task}" if len(places(comparison)) > 1 else ""
         cells = [cell for cell in ordered(comparison) if (cell.task, cell.split) == (task, split)]
         k = max(cell.k for cell in cells)
         taught = curve([t.prediction for t in teachers if (t.score.task, t.score.split) == (task, split)][:1])
-        charts += [_curve(taught, "t7", f"teacher{where}")] if taught else []
+        charts = [_curve(taught, "t7", "teacher")] if taught else []
         for cell in cells:
             found = curve_of(cell) if cell.k == k and cell.arm in chosen else None
-            charts += [_curve(found, chosen[cell.arm], f"{cell.arm}, k = {k}{where}")] if found else []
-    if not charts:
-        return []
+            charts += [_curve(found, chosen[cell.arm], cell.arm)] if found else []
+        if charts:
+            shown += [el("h3", f"{task}, {split}, k = {k}"), el("div", *charts, class_="charts small")]
     lead = (
         "How often a decision is right (up) at the confidence it is made with (across), in %: below the dashed line "
         "it is too sure. 15 bins, a dot's area by the rows in it, seeds pooled."
     )
-    return [el("p", lead), el("div", *charts, class_="charts small")]
+    return [el("p", lead), *shown] if shown else []
 
 
-def _curve(bins: Sequence[Bin], tone: str, title: str) -> Markup:
-    return el("figure", el("figcaption", title), reliability(bins, tone=tone, title=f"Reliability, {title}"))
+def _curve(bins: Sequence[Bin], tone: str, name: str) -> Markup:
+    return el("figure", el("figcaption", name), reliability(bins, tone=tone, title=f"Reliability of {name}"))

@@ -80,9 +80,7 @@ def forest(bars: Sequence[Bar], *, title: str, unit: str) -> Markup:
     kept = [min(max(value, -reach), reach) for value in values]
     x_ticks = ticks(min([0.0, *kept]), max([0.0, *kept]))
     x = _scale(x_ticks[0], x_ticks[-1], 14, WIDTH - 14)
-    bottom = height - _BOTTOM
     parts = [_x_tick(x(value), height, f"{value:+g}".replace("-", "−") if value else "0") for value in x_ticks]
-    parts.append(el("line", x1=_px(x(0)), x2=_px(x(0)), y1=top, y2=bottom, class_="zero"))
     for index, bar in enumerate(bars):
         parts.append(_bar(bar, top + step * index, x, (x_ticks[0], x_ticks[-1])))
     parts.append(_label(WIDTH - 14, height - 3, unit, "end"))
@@ -207,6 +205,8 @@ def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float]) -> Markup:
     middle = top + 24
     parts = [
         el("text", bar.name, x=14, y=_px(top + 12), class_="name"),
+        # The line at zero is left out beside the name, which it would strike through.
+        el("line", x1=_px(x(0)), x2=_px(x(0)), y1=_px(middle - 7), y2=_px(middle + 7), class_="zero"),
         el("text", bar.words, x=WIDTH - 14, y=_px(top + 12), class_=f"words {bar.verdict}".strip(), text_anchor="end"),
     ]
     if bar.low is not None and bar.high is not None:

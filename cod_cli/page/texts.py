@@ -7,6 +7,7 @@ from cod_cli.page.elements import NOTHING, body, quantity, row, table
 from cod_cli.page.exhibits import Exhibit
 from cod_cli.page.markup import Child, Markup, el
 from cod_cli.page.plots import histogram
+from cod_cli.quality import Quality
 from cod_cli.records import Counterfactual
 from cod_cli.tables import MISSING, QUALITY
 
@@ -15,14 +16,20 @@ MOST_PAIRS = 2000
 
 
 def quality(found: Sequence[Exhibit]) -> list[Child]:
-    """A column for each task."""
-    measured = {exhibit.task: exhibit.quality for exhibit in found if exhibit.quality is not None}
+    """A column for each task, for each class written for, and for each prompt where there are several."""
+    columns: dict[str, Quality] = {}
+    for exhibit in found:
+        if exhibit.quality is not None:
+            prompts = exhibit.quality.by_prompt if len(exhibit.quality.by_prompt) > 1 else {}
+            parts = {**{f"to {name}": part for name, part in exhibit.quality.by_class.items()}, **prompts}
+            columns[exhibit.task] = exhibit.quality.overall
+            columns |= {f"{exhibit.task}, {name}" if len(found) > 1 else name: part for name, part in parts.items()}
     rows = []
     for name, show in QUALITY.items():
-        cells = [show(each) for each in measured.values()]
+        cells = [show(each) for each in columns.values()]
         if any(cell != MISSING for cell in cells):
             rows.append(row(name, [NOTHING if cell == MISSING else quantity(float(cell), cell) for cell in cells]))
-    return [table(["", *measured], body(rows))] if rows else []
+    return [table(["", *columns], body(rows))] if rows else []
 
 
 def margins(found: Sequence[Exhibit]) -> list[Child]:

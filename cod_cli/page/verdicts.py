@@ -14,7 +14,7 @@ Place = tuple[str, str, int]
 
 
 def in_words(comparison: Comparison) -> list[Child]:
-    """The verdicts as sentences, then what a reader must know."""
+    """The verdicts, each with its difference, then what a reader must know."""
     groups = {name: of for name, of in _by_verdict(comparison).items() if of}
     items = [
         el(
@@ -24,8 +24,11 @@ def in_words(comparison: Comparison) -> list[Child]:
         )
         for name, of in groups.items()
     ]
+    unit = ", in points" if comparison.metric in PERCENT else ""
+    what = f"Difference of {NAMES[comparison.metric]}{unit}"
+    lead = f"{what}, with its 95% interval (not corrected) and p after Holm's correction."
     notes = [el("p", capital(note) + ".", class_="note") for note in comparison.notes]
-    return [el("dl", *items, class_="verdicts") if items else None, *notes]
+    return [*([el("p", lead), el("dl", *items, class_="verdicts")] if items else []), *notes]
 
 
 def _by_verdict(comparison: Comparison) -> dict[str, list[Contrast]]:
@@ -45,26 +48,20 @@ def _in_order(comparison: Comparison) -> list[Contrast]:
 
 
 def _sentence(contrast: Contrast, comparison: Comparison) -> list[Child]:
-    place = f", {contrast.task}, {contrast.split}" if len(places(comparison)) > 1 else ""
-    return [el("b", contrast.arm), f" against {contrast.against} at k = {contrast.k}{place}: ", *_amount(contrast)]
-
-
-def _amount(contrast: Contrast) -> list[Child]:
     found, percent = contrast.difference, contrast.metric in PERCENT
-    if found is None:
-        return [contrast.verdict]
-    parts: list[Child] = [el("b", _difference(found.mean, percent=percent)), " points" if percent else None]
-    if found.interval is not None:
+    place = f", {contrast.task}, {contrast.split}" if len(places(comparison)) > 1 else ""
+    facts: list[Child] = []
+    if found is not None and found.interval is not None:
         low, high = (_difference(bound, percent=percent) for bound in (found.interval.low, found.interval.high))
-        parts += [" (", low, " to ", high, f", n = {found.n}", _adjusted(contrast), ")"]
-    return parts
-
-
-def _adjusted(contrast: Contrast) -> Child:
-    if contrast.adjusted is None:
-        return None
-    shown = p_value(contrast.adjusted)
-    return join(", p ", quantity(contrast.adjusted, shown if shown.startswith("<") else f"= {shown}"))
+        facts += [join(low, " to ", high), f"n = {found.n}"]
+    if contrast.adjusted is not None:
+        shown = p_value(contrast.adjusted)
+        facts.append(join("p ", quantity(contrast.adjusted, f"< {shown[1:]}" if shown[0] == "<" else f"= {shown}")))
+    return [
+        el("b", _difference(found.mean, percent=percent) if found else NOTHING, class_="amount"),
+        el("span", el("b", contrast.arm), f" against {contrast.against} at k = {contrast.k}{place}"),
+        el("span", *(el("span", fact) for fact in facts), class_="facts") if facts else None,
+    ]
 
 
 def _difference(value: float, *, percent: bool) -> Markup:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cod_cli.arms import METRICS
 from cod_cli.comparison import Cell, Comparison, Contrast, compare
+from cod_cli.errors import UsageError
 from cod_cli.evidence import Evidence, read_evidence
 from cod_cli.jsonl import write_text
 from cod_cli.page import page
@@ -46,9 +47,12 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
     """Read the scores of every run in ``folder`` or below it, compare the arms, write the files that are asked for.
 
     Raises:
-        UsageError: a baseline that is not among the arms.
+        UsageError: a baseline that is not among the arms, or a folder where a file is to be written.
         CodError: no scores, a damaged file, or an arm that stands in two runs.
     """
+    for flag, path in (("--csv", settings.csv), ("--html", settings.html)):
+        if path is not None and path.is_dir():
+            raise UsageError(f"{flag} is {path}, a folder", f"name a file: {flag} {path / f'report.{flag[2:]}'}")
     evidence = read_evidence(folder)
     comparison = compare(evidence, metric=settings.metric, baseline=settings.baseline)
     written = []

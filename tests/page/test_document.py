@@ -122,7 +122,7 @@ def test_verdicts_stand_in_words_with_their_numbers(whole: tuple[Evidence, Compa
     assert won.difference is not None
     assert won.difference.interval is not None
     assert numbers(better)[:3] == [won.difference.mean, won.difference.interval.low, won.difference.interval.high]
-    assert better.text.startswith("kd-cod against kd-shots at k = 8: +9.2 points (+")
+    assert better.text.startswith("+9.2kd-cod against kd-shots at k = 8")
 
 
 def test_the_charts_show_the_means_and_the_teacher(whole: tuple[Evidence, Comparison, str]) -> None:
@@ -135,7 +135,8 @@ def test_the_charts_show_the_means_and_the_teacher(whole: tuple[Evidence, Compar
 
 def test_reliability_pools_the_seeds_of_an_arm(whole: tuple[Evidence, Comparison, str]) -> None:
     section = read_page(whole[2]).section("Calibration")
-    assert [caption.text for caption in section.all("figcaption")] == ["teacher", "kd-cod, k = 16"]
+    assert [caption.text for caption in section.all("figcaption")] == ["teacher", "kd-cod"]
+    assert [node.text for node in section.all("h3")] == ["sst2, validation, k = 16"]
     # Four seeds with four rows each, of which the student has two right; the teacher is shown once.
     assert [title.text for title in section.all("circle")] == [
         "confidence 80.0%, right 75.0%, 4 rows",
@@ -164,6 +165,15 @@ def test_a_pair_that_stands_in_many_runs_is_shown_once(whole: tuple[Evidence, Co
     pairs = read_page(whole[2]).section("The pairs")
     assert len(pairs.all("li")) == 5
     assert pairs.all("output")[0].text == "5 pairs"
+
+
+def test_the_pairs_are_measured_by_class_too(whole: tuple[Evidence, Comparison, str]) -> None:
+    table = read_page(whole[2]).section("How good the counterfactuals are").table()
+    assert {name: cell.text for name, cell in table["accepted"].items()} == {
+        "": "accepted",
+        "sst2": "5",
+        "to positive": "5",
+    }
 
 
 def test_margins_are_those_of_the_teacher_on_shots_and_counterfactuals(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.report import Ui
 from cod_cli.settings import ReportSettings
 from cod_cli.stages.report import ReportResult, report
@@ -65,6 +65,13 @@ def test_where_nothing_is_scored_no_page_is_written(tmp_path: Path) -> None:
         run_report(tmp_path / "runs", html=tmp_path / "page.html")
     assert "cod eval" in (error.value.hint or "")
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("flag", ["csv", "html"])
+def test_a_folder_is_no_file_to_write(runs: Path, tmp_path: Path, flag: str) -> None:
+    with pytest.raises(UsageError, match=f"--{flag} is .* a folder") as error:
+        run_report(runs, **{flag: tmp_path})
+    assert error.value.hint == f"name a file: --{flag} {tmp_path / 'report'}.{flag}"
 
 
 def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
