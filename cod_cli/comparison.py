@@ -12,6 +12,8 @@ from cod_cli.kinds import OTHER_BUDGET
 from cod_cli.metrics import Summary, summary
 from cod_cli.statistics import Difference, McNemar, difference, holm, mcnemar, paired, verdict
 
+# Before the name of the generator that wrote the held-out pairs, in the name of a metric.
+BY_GENERATOR = "boundary_agreement by "
 LESS_IS_BETTER = frozenset({"kl", "ece", "brier"})
 SAME_SHOTS = (
     "results at different k share shots (those of a smaller k are among those of a larger): they repeat one another "
@@ -27,8 +29,9 @@ class Cell:
     """One arm on one task, split and k, over its seeds.
 
     ``values`` holds each metric by seed: that of the shots, trainings on the same shots averaged; where there is one
-    draw of shots only, that of the training. ``other_budget`` says in what the arm's budget differs, None where it
-    does not; ``cut`` marks students that are pieces of their teacher.
+    draw of shots only, that of the training; boundary agreement also by generator, under `BY_GENERATOR` and its name.
+    ``other_budget`` says in what the arm's budget differs, None where it does not; ``cut`` marks students that are
+    pieces of their teacher.
     """
 
     task: str
@@ -52,6 +55,11 @@ class Cell:
     def n(self) -> int:
         """How many seeds."""
         return max(map(len, self.values.values()), default=0)
+
+    @property
+    def generators(self) -> list[str]:
+        """Who wrote the held-out pairs on which every student's agreement at the boundary was measured."""
+        return [name.removeprefix(BY_GENERATOR) for name in self.values if name.startswith(BY_GENERATOR)]
 
     def metrics(self) -> dict[str, Summary]:
         """Mean and sample std over seeds of each metric that there is."""
@@ -134,15 +142,23 @@ def _cell(key: tuple[str, str, int, str], results: Sequence[Result], *, by_draw:
     groups: dict[int | None, list[Result]] = {}
     for result in results:
         groups.setdefault(result.draw if by_draw else result.score.seed, []).append(result)
-    values: dict[str, dict[int | None, float]] = {}
-    for name in METRICS:
-        if all(getattr(result.score, name) is not None for result in results):
-            values[name] = {
-                seed: float(np.mean([getattr(result.score, name) for result in group]))
-                for seed, group in sorted(groups.items(), key=lambda item: (item[0] is None, item[0] or 0))
-            }
+    seeds = sorted(groups.items(), key=lambda item: (item[0] is None, item[0] or 0))
+    values = {
+        name: {seed: float(np.mean([found[id(result)] for result in group])) for seed, group in seeds}
+        for name, found in _measured(results).items()
+    }
     cut = any(result.cut for result in results)
     return Cell(*key, first.method, first.mix, values, None, cut, _mean_cost(results), tuple(results))
+
+
+def _measured(results: Sequence[Result]) -> dict[str, dict[int, float]]:
+    """Each metric that all of the results have, boundary agreement by generator among them, by ``id(result)``."""
+    by_generator = [result.score.boundary_by_generator or {} for result in results]
+    columns = {name: [getattr(result.score, name) for result in results] for name in METRICS}
+    columns |= {BY_GENERATOR + name: [found.get(name) for found in by_generator] for name in by_generator[0]}
+    return {
+        name: dict(zip(map(id, results), column, strict=True)) for name, column in columns.items() if None not in column
+    }
 
 
 def _refuse_doubles(key: tuple[str, str, int, str], results: Sequence[Result]) -> None:

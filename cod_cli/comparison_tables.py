@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cod_cli.comparison import Cell, Comparison, Contrast
+from cod_cli.comparison import BY_GENERATOR, Cell, Comparison, Contrast
 from cod_cli.evidence import Result
 from cod_cli.metrics import Summary
 from cod_cli.report import printable
@@ -36,6 +36,7 @@ def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType
     cells = ordered(comparison)
     places = _places(comparison)
     parts += [_side_by_side([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
+    parts += [_by_generator(cells)] if any(cell.generators for cell in cells) else []
     parts += [_differences(comparison)] if comparison.contrasts else []
     parts.append(_cost(cells))
     return Group(*(piece for part in parts for piece in (part, Text())))
@@ -120,6 +121,20 @@ def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
             means[0] = spread(found.get(shown[0]), shown[0])
             table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
         table.add_section()
+    return table
+
+
+def _by_generator(cells: Sequence[Cell]) -> Table:
+    """How often both members of a held-out pair are decided as the teacher does, by who wrote the pairs."""
+    generators = list(dict.fromkeys(name for cell in cells for name in cell.generators))
+    table = bare_table("Boundary agreement in %, mean ± sample std, by who wrote the held-out pairs")
+    for heading in ("task", "k", "arm"):
+        table.add_column(heading, overflow="fold")
+    for name in generators:
+        table.add_column(printable(name), justify="right", no_wrap=True)
+    for cell in (cell for cell in cells if cell.generators):
+        values = [spread(cell.metrics().get(BY_GENERATOR + name), "boundary_agreement") for name in generators]
+        table.add_row(printable(cell.task), str(cell.k), printable(marked_name(cell)), *values)
     return table
 
 

@@ -82,3 +82,10 @@ def test_nothing_is_wider_than_80_columns(runs: Path) -> None:
     narrow = on_terminal(comparison_tables.report(compare(found), found.teachers), color_system=None)
     assert max(map(len, narrow.splitlines())) <= 80
     assert "…" not in narrow
+
+
+def test_boundary_agreement_is_told_by_who_wrote_the_held_out_pairs(tmp_path: Path) -> None:
+    for seed, (one, two) in enumerate([(0.2, 0.5), (0.4, 0.9)]):
+        by = {"editor": one, "openai:m": two}
+        scored_run(tmp_path / f"s{seed}", {"kd-cod": 0.5}, seed=seed, boundary_agreement=0.4, boundary_by_generator=by)
+    assert line(shown(tmp_path), "sst2 16 kd-cod", "Boundary").split()[3:] == ["30.0", "±", "14.1", "70.0", "±", "28.3"]

@@ -12,7 +12,7 @@ from cod_cli.evidence import Evidence
 from cod_cli.page.commands import commands
 from cod_cli.page.exhibits import exhibits
 from cod_cli.page.markup import Child, Markup, el, join
-from cod_cli.page.numbers import calibration, cost, numbers, over_k
+from cod_cli.page.numbers import boundary, calibration, cost, numbers, over_k
 from cod_cli.page.published import published_figures
 from cod_cli.page.texts import margins, pairs, quality
 from cod_cli.page.verdicts import differences, in_words
@@ -29,6 +29,7 @@ def page(evidence: Evidence, comparison: Comparison) -> str:
         "Accuracy and agreement against k": over_k(comparison, evidence.teachers),
         "Differences": differences(comparison),
         "Numbers": numbers(comparison, evidence.teachers),
+        "Agreement at the boundary": boundary(comparison),
         "What a student took": cost(comparison),
         "Calibration": calibration(comparison, evidence.teachers),
         "How good the counterfactuals are": quality(found),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cod_cli.comparison import Cell, Comparison
+from cod_cli.comparison import BY_GENERATOR, Cell, Comparison
 from cod_cli.comparison_tables import COST, NAMES, OTHER_CAPTION, marked_name, ordered, teacher_of
 from cod_cli.evidence import Result
 from cod_cli.metrics import Bin
@@ -91,6 +91,26 @@ def _reached(cell: Cell, metrics: Sequence[str], anchor: str | None) -> Markup:
     values = [spread(found.get(name), name) for name in metrics]
     name = el("a", marked_name(cell), href=f"#{anchor}") if anchor else marked_name(cell)
     return row(name, [quantity(cell.n, str(cell.n)), *values])
+
+
+def boundary(comparison: Comparison) -> list[Child]:
+    """Agreement on both members of held-out pairs, by who wrote them."""
+    cells = [cell for cell in ordered(comparison) if cell.generators]
+    generators = list(dict.fromkeys(name for cell in cells for name in cell.generators))
+    headings = ["arm", *(f"{name}, %" for name in generators)]
+    bodies = []
+    for title, group in in_groups(cells, with_place=len(places(comparison)) > 1).items():
+        rows = [
+            row(
+                marked_name(cell),
+                [spread(cell.metrics().get(BY_GENERATOR + name), "boundary_agreement") for name in generators],
+            )
+            for cell in group
+        ]
+        bodies.append(body(rows, title, len(headings)))
+    lead = "How often a student decides both a text and its counterfactual as the teacher does, on pairs made from "
+    lead += "the scored rows and trained on by nobody, by who wrote them."
+    return [el("p", lead), table(headings, *bodies)] if bodies else []
 
 
 def cost(comparison: Comparison) -> list[Child]:

@@ -115,8 +115,8 @@ def marked(source: str, target: str) -> list[Child]:
         parts.append(_words(after[position : span.target_start]))
         removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
         space = (added or removed)[0].space
-        # The first word of a text has no space before it: what stands between is then the space of the next.
-        between = space if span.target_start else _space(before, span.source_end)
+        # The first word of a text has no space before it.
+        between = space if span.target_start else _first_space([*before, *after])
         parts += [space, el("del", _words(removed).lstrip())] if removed else [space]
         parts += [between] if removed and (added or not span.target_start) else []
         parts += [el("ins", _words(added).lstrip())] if added else []
@@ -124,8 +124,9 @@ def marked(source: str, target: str) -> list[Child]:
     return [*parts, _words(after[position:])]
 
 
-def _space(tokens: Sequence[edits.Token], index: int) -> str:
-    return tokens[index].space if index < len(tokens) else ""
+def _first_space(tokens: Sequence[edits.Token]) -> str:
+    """What stands between words, nothing in a script that writes none."""
+    return next((token.space for token in tokens if token.space), "")
 
 
 def _words(tokens: Sequence[edits.Token]) -> str:

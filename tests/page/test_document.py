@@ -212,6 +212,16 @@ def test_names_from_elsewhere_stay_text(tmp_path: Path) -> None:
     assert root.all("li")[0].all("p")[0].text == f"bad good {shown}"
 
 
+def test_agreement_at_the_boundary_is_told_by_who_wrote_the_pairs(tmp_path: Path) -> None:
+    for seed, (one, two) in enumerate([(0.2, 0.5), (0.4, 0.9)]):
+        by = {"editor": one, "openai:m": two}
+        scored_run(tmp_path / f"s{seed}", {"kd-cod": 0.5}, seed=seed, boundary_agreement=0.4, boundary_by_generator=by)
+    table = read_page(made(tmp_path)[2]).section("Agreement at the boundary").table()
+    line = table["k = 16: kd-cod"]
+    assert numbers(line["editor, %"]) == pytest.approx([0.3, 0.02**0.5])
+    assert line["openai:m, %"].text == "70.0 ± 28.3"
+
+
 def parts(folder: Path) -> list[str]:
     return read_page(made(folder)[2]).titles()
 

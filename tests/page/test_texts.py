@@ -9,6 +9,7 @@ from tests.page_of import Node, read_page
 PAIRS = [
     ("a dull film", "a fine film"),
     ("dull", "not dull at all"),
+    ("dramatically lackluster", "remarkable desire"),
     ("it is not bad", "it is bad"),
     ("bad from the start", "good from the end"),
     ("the same", "the same"),
