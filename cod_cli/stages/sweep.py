@@ -120,6 +120,7 @@ def _work(folder: SweepFolder, plan: SweepPlan, missing: list[RunPlan], settings
     done = 0
     if not missing:
         ui.note(f"{folder.folder}: every cell is done")
+        return done
     with ui.progress("Sweeping", total=sum(len(run.arms) for run in missing)) as advance:
         for run, finished in _results(folder, missing, settings):
             for arm, error in finished.errors.items():
