@@ -28,8 +28,9 @@ Unit = tuple[int | None, int | None]
 class Cell:
     """One arm on one task, split and k, over its seeds.
 
-    ``values`` holds each metric by seed: that of the shots, trainings on the same shots averaged; where there is one
-    draw of shots only, that of the training; boundary agreement also by generator, under `BY_GENERATOR` and its name.
+    ``seeds`` holds the results by seed: that of the shots, trainings on the same shots together; where there is one
+    draw of shots only, that of the training. ``values`` holds each metric by seed, the mean over its results; boundary
+    agreement also by generator, under `BY_GENERATOR` and its name.
     ``other_budget`` says in what the arm's budget differs, None where it does not; ``cut`` marks students that are
     pieces of their teacher.
     """
@@ -44,7 +45,12 @@ class Cell:
     other_budget: str | None
     cut: bool
     cost: Cost
-    results: tuple[Result, ...]
+    seeds: Mapping[int | None, tuple[Result, ...]]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """All of them, seed after seed."""
+        return tuple(result for group in self.seeds.values() for result in group)
 
     @property
     def key(self) -> Key:
@@ -139,16 +145,15 @@ def _cells(evidence: Evidence) -> list[Cell]:
 def _cell(key: tuple[str, str, int, str], results: Sequence[Result], *, by_draw: bool) -> Cell:
     _refuse_doubles(key, results)
     first = results[0].score
-    groups: dict[int | None, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.draw if by_draw else result.score.seed, []).append(result)
-    seeds = sorted(groups.items(), key=lambda item: (item[0] is None, item[0] or 0))
+    named = [(result.draw if by_draw else result.score.seed, result) for result in results]
+    order = sorted(dict(named), key=lambda seed: (seed is None, seed or 0))
+    seeds = {seed: tuple(result for name, result in named if name == seed) for seed in order}
     values = {
-        name: {seed: float(np.mean([found[id(result)] for result in group])) for seed, group in seeds}
+        name: {seed: float(np.mean([found[id(result)] for result in group])) for seed, group in seeds.items()}
         for name, found in _measured(results).items()
     }
     cut = any(result.cut for result in results)
-    return Cell(*key, first.method, first.mix, values, None, cut, _mean_cost(results), tuple(results))
+    return Cell(*key, first.method, first.mix, values, None, cut, _mean_cost(results), seeds)
 
 
 def _measured(results: Sequence[Result]) -> dict[str, dict[int, float]]:

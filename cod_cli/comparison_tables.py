@@ -70,7 +70,7 @@ def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     """The paper's table: a row for each task and arm, a column for each k."""
     metric, ks = comparison.metric, sorted({cell.k for cell in comparison.cells})
     unit = " in %" if metric in PERCENT else ""
-    table = bare_table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=_caption(comparison.cells))
+    table = bare_table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=caption(comparison.cells))
     for heading in ("task", "arm"):
         table.add_column(heading, overflow="fold")
     for k in ks:
@@ -104,7 +104,7 @@ def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
     first = cells[0]
     shown = [name for name in HEADINGS if any(name in cell.values for cell in cells)]
     table = bare_table(
-        f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=_caption(cells)
+        f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=caption(cells)
     )
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
@@ -145,7 +145,7 @@ def _differences(comparison: Comparison) -> Table:
     table = bare_table(
         f"Differences of {NAMES[metric]}{points}: paired by seed, 95% t interval, paired t test with Holm's correction "
         f"over {comparison.tested} contrasts",
-        caption=_caption(comparison.cells),
+        caption=caption(comparison.cells),
     )
     table.add_column("task", overflow="fold")
     table.add_column("k", justify="right")
@@ -213,7 +213,7 @@ def p_value(value: float | None) -> str:
 
 def _cost(cells: Sequence[Cell]) -> Table:
     """What a student of each arm took, on average over seeds."""
-    table = bare_table("What a student took, mean over seeds", caption=_caption(cells))
+    table = bare_table("What a student took, mean over seeds", caption=caption(cells))
     table.add_column("task", overflow="fold")
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
@@ -243,6 +243,7 @@ def _mean(cell: Cell, name: str) -> str:
     return MISSING if None in values else f"{sum(values) / len(values):.0f}"
 
 
-def _caption(cells: Sequence[Cell]) -> Text | None:
+def caption(cells: Sequence[Cell]) -> Text | None:
+    """What the marks in a table of these cells mean."""
     lines = [OTHER_CAPTION] * any(cell.other_budget for cell in cells) + [CUT_CAPTION] * any(cell.cut for cell in cells)
     return Text("\n".join(lines)) if lines else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cod_cli import comparison_tables, tables
+from cod_cli import comparison_tables, tables, why_tables
 from cod_cli.artifacts import Run
 from cod_cli.kinds import OTHER_BUDGET
 from cod_cli.prices import Estimate
@@ -164,10 +164,10 @@ def eval_(result: EvalResult | EvalPlan) -> RenderableType:
 
 
 def report(result: ReportResult) -> RenderableType:
-    """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took."""
-    written = "".join(f"\n{path} is written" for path in result.written)
+    """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took; why."""
     parts = [comparison_tables.report(result.comparison, result.evidence.teachers)]
-    return Group(*parts, printable(written.lstrip())) if written else parts[0]
+    parts += [why_tables.why(result.why, result.comparison)] if result.why else []
+    return Group(*parts, *(printable(f"{path} is written") for path in result.written))
 
 
 def teach(result: TeachResult) -> RenderableType:

@@ -139,6 +139,15 @@ def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
     return McNemar(only_first, only_second, p)
 
 
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's ρ in [-1, 1]; null below three points, and where either is the same number throughout."""
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} values")
+    if len(first) < 3 or min(np.ptp(first), np.ptp(second)) == 0:
+        return None
+    return float(stats.spearmanr(first, second).statistic)
+
+
 def _bootstrap(found: Floats) -> Interval:
     # The same numbers give the same interval.
     generator = np.random.default_rng(0)

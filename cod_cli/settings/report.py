@@ -25,3 +25,10 @@ class ReportSettings(Settings):
     html: Annotated[
         Path | None, option("--html", help="Write one page: verdicts, charts, pairs, commands.", metavar="FILE")
     ] = None
+    why: Annotated[
+        bool,
+        option(
+            "--why",
+            help="Measure what should make the difference: how informative the rows are, how near the boundaries.",
+        ),
+    ] = False

@@ -16,15 +16,20 @@ from cod_cli.page import page
 from cod_cli.report import Ui
 from cod_cli.settings import ReportSettings
 from cod_cli.statistics import Interval
+from cod_cli.why import QUANTITIES, Why, explain
 
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What was found below a folder and how it compares; ``written`` are the files that were asked for."""
+    """What was found below a folder and how it compares; ``written`` are the files that were asked for.
+
+    ``why`` is what `--why` measured, None without it.
+    """
 
     evidence: Evidence
     comparison: Comparison
     written: tuple[Path, ...]
+    why: Why | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the rows of the table, the teacher's scores, every test."""
@@ -37,9 +42,10 @@ class ReportResult:
             "contrasts_tested": comparison.tested,
             "notes": list(comparison.notes),
             "teachers": [result.score.model_dump() for result in self.evidence.teachers],
-            "arms": rows(comparison),
+            "arms": rows(comparison, self.why),
             "contrasts": [asdict(contrast) for contrast in comparison.contrasts],
             "written": [str(path) for path in self.written],
+            **({"why": asdict(self.why)} if self.why else {}),
         }
 
 
@@ -55,22 +61,48 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
             raise UsageError(f"{flag} is {path}, a folder", f"name a file: {flag} {path / f'report.{flag[2:]}'}")
     evidence = read_evidence(folder)
     comparison = compare(evidence, metric=settings.metric, baseline=settings.baseline)
+    why = _why(evidence, comparison, settings, ui) if settings.why else None
     written = []
     if settings.csv is not None:
-        write_text(settings.csv, to_csv(rows(comparison)))
+        write_text(settings.csv, to_csv(rows(comparison, why)))
         written.append(settings.csv)
     if settings.html is not None:
         write_text(settings.html, page(evidence, comparison))
         written.append(settings.html)
     for note in comparison.notes:
         ui.note(f"Note: {note}")
-    return ReportResult(evidence, comparison, tuple(written))
+    return ReportResult(evidence, comparison, tuple(written), why)
 
 
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
+def _why(evidence: Evidence, comparison: Comparison, settings: ReportSettings, ui: Ui) -> Why:
+    # Here and not above: models are run for this alone, and a report without it is quick.
+    from cod_cli.probe import probe, students_of
+
+    students = students_of(evidence)
+    with ui.progress("Measuring", total=sum(map(len, students.values()))) as advance:
+        found = explain(comparison, probe(students, device=settings.device, progress=advance))
+    for problem in found.problems:
+        ui.warn(f"--why: {problem}")
+    return found
+
+
+def rows(comparison: Comparison, why: Why | None = None) -> list[dict[str, Any]]:
     """One flat row for each arm at each k, all with the same keys; shares in [0, 1], null where there is nothing."""
     contrasts = {(c.task, c.split, c.k, c.arm): c for c in comparison.contrasts}
-    return [_row(cell, contrasts.get((*cell.key, cell.arm))) for cell in comparison.cells]
+    return [
+        _row(cell, contrasts.get((*cell.key, cell.arm))) | (_explained(cell, why) if why else {})
+        for cell in comparison.cells
+    ]
+
+
+def _explained(cell: Cell, why: Why) -> dict[str, Any]:
+    arms = (arm.quantities for arm in why.arms if (arm.task, arm.split, arm.k, arm.arm) == (*cell.key, cell.arm))
+    found = next(arms, {})
+    measured: dict[str, Any] = {}
+    for name in QUANTITIES:
+        here = found.get(name)
+        measured |= {f"why_{name}": here.mean if here else None, f"why_{name}_std": here.std if here else None}
+    return measured
 
 
 def _row(cell: Cell, contrast: Contrast | None) -> dict[str, Any]:

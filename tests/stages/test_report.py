@@ -2,17 +2,21 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
 from cod_cli.report import Ui
 from cod_cli.settings import ReportSettings
 from cod_cli.stages.report import ReportResult, report
-from tests.evidence_of import scored_run
+from cod_cli.why import Probe, Probes
+from tests.evidence_of import scored_run, trained
 
 SHOTS, COD = [0.60, 0.55, 0.62], [0.70, 0.66, 0.71]
 
@@ -78,3 +82,36 @@ def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
     before = sorted(runs.rglob("*"))
     assert run_report(runs).written == ()
     assert sorted(runs.rglob("*")) == before
+
+
+def test_why_adds_its_numbers_to_csv_and_json(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {"kd-shots": 0.4, "kd-cod": 0.9}
+    found = {(runs / f"s{s}", arm): Probe(uncertainty=u + s / 10) for s in range(3) for arm, u in arms.items()}
+    monkeypatch.setattr("cod_cli.probe.probe", lambda *args, **options: Probes(found, 1.0, {}, ("no weights",)))
+    result = run_report(runs, why=True, csv=tmp_path / "table.csv")
+    with result.written[0].open(encoding="utf-8", newline="") as file:
+        shots, cod = csv.DictReader(file)
+    assert float(cod["why_uncertainty"]) == pytest.approx(1.0)
+    assert float(cod["why_uncertainty_std"]) == pytest.approx(0.1)
+    assert shots["why_gap"] == ""
+    document = json.loads(json.dumps(result.as_json()))
+    assert document["why"]["ridge"] == 1.0
+    assert document["why"]["problems"] == ["no weights"]
+    assert document["why"]["arms"][0]["quantities"]["uncertainty"]["n"] == 3
+    assert document["why"]["correlations"][0]["quantity"] == "uncertainty"
+    assert document["arms"][1]["why_uncertainty"] == pytest.approx(1.0)
+
+
+def test_without_it_nothing_is_measured_and_torch_stays_unloaded() -> None:
+    code = "import sys, cod_cli.stages.report, cod_cli.present; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_scores_alone_say_what_is_missing(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained(Run(runs / "s0"), "kd-shots")
+    trained(Run(runs / "s1"), "kd-shots")
+    result = run_report(runs, why=True)
+    assert result.why is not None
+    assert result.why.arms == ()
+    told = capsys.readouterr().err
+    assert "--why: RUN/1-shots.jsonl holds no shot (in 2 runs" in told
