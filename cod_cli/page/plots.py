@@ -13,6 +13,9 @@ from cod_cli.page.markup import Markup, el, join
 WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 14, 30
 
+# Of a name beside a verdict.
+MOST_LETTERS = 26
+
 Scale = Callable[[float], float]
 
 
@@ -201,10 +204,15 @@ def _line(line: Series, x: Scale, y: Scale) -> Markup:
     return join(el("polyline", points=path, class_=f"line {line.tone}"), *dots)
 
 
+def _short(name: str) -> str:
+    """A name that leaves room for the verdict beside it."""
+    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+
+
 def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float]) -> Markup:
     middle = top + 24
     parts = [
-        el("text", bar.name, x=14, y=_px(top + 12), class_="name"),
+        el("text", _short(bar.name), el("title", bar.name), x=14, y=_px(top + 12), class_="name"),
         # The line at zero is left out beside the name, which it would strike through.
         el("line", x1=_px(x(0)), x2=_px(x(0)), y1=_px(middle - 7), y2=_px(middle + 7), class_="zero"),
         el("text", bar.words, x=WIDTH - 14, y=_px(top + 12), class_=f"words {bar.verdict}".strip(), text_anchor="end"),

@@ -10,25 +10,29 @@ from cod_cli.page.plots import Bar, forest
 from cod_cli.statistics import BETTER, WORSE
 from cod_cli.tables import PERCENT
 
+# More of them that say nothing push aside what does.
+MOST_OPEN = 15
 Place = tuple[str, str, int]
 
 
 def in_words(comparison: Comparison) -> list[Child]:
     """The verdicts, each with its difference, then what a reader must know."""
     groups = {name: of for name, of in _by_verdict(comparison).items() if of}
-    items = [
-        el(
-            "div",
-            el("dt", name, el("small", f" {len(of)}"), class_=name.split()[0].lower()),
-            *(el("dd", *_sentence(contrast, comparison)) for contrast in of),
-        )
-        for name, of in groups.items()
-    ]
+    items = [_verdict(name, of, comparison) for name, of in groups.items()]
     unit = ", in points" if comparison.metric in PERCENT else ""
     what = f"Difference of {NAMES[comparison.metric]}{unit}"
     lead = f"{what}, with its 95% interval (not corrected) and p after Holm's correction."
     notes = [el("p", capital(note) + ".", class_="note") for note in comparison.notes]
     return [*([el("p", lead), el("dl", *items, class_="verdicts")] if items else []), *notes]
+
+
+def _verdict(name: str, contrasts: Sequence[Contrast], comparison: Comparison) -> Markup:
+    head = el("dt", name, el("small", f" {len(contrasts)}"), class_=name.split()[0].lower())
+    lines = [_sentence(contrast, comparison) for contrast in contrasts]
+    if name in ("Better", "Worse") or len(lines) <= MOST_OPEN:
+        return el("div", head, *(el("dd", *line) for line in lines))
+    folded = el("details", el("summary", "Show all"), *(el("p", *line) for line in lines), class_="exact")
+    return el("div", head, el("dd", folded, class_="folded"))
 
 
 def _by_verdict(comparison: Comparison) -> dict[str, list[Contrast]]:

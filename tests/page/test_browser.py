@@ -28,7 +28,7 @@ def html(tmp_path: Path) -> str:
     return page(evidence, compare(evidence))
 
 
-def shown(html: str, folder: Path, *, then: str = "", hash: str = "") -> tuple[Node, list[str]]:
+def shown(html: str, folder: Path, *, then: str = "", hash: str = "", width: int = 1280) -> tuple[Node, list[str]]:
     """The page after its script and ``then`` have run, and what the console said."""
     if then:
         allowed = base64.b64encode(hashlib.sha256(then.encode()).digest()).decode()
@@ -37,7 +37,13 @@ def shown(html: str, folder: Path, *, then: str = "", hash: str = "") -> tuple[N
         )
     (folder / "page.html").write_text(html, encoding="utf-8")
     command = [str(BROWSER), "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    command += ["--enable-logging=stderr", "--v=0", "--dump-dom", f"{(folder / 'page.html').as_uri()}{hash}"]
+    command += [
+        f"--window-size={width},900",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--dump-dom",
+        f"{(folder / 'page.html').as_uri()}{hash}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return read_page(done.stdout), [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -75,3 +81,10 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(html: str, tmp_path: Pa
     root, said = shown(injected, tmp_path)
     assert root.all("head")[0].all("title")[0].text != "taken over"
     assert any("Content Security Policy" in line for line in said)
+
+
+def test_on_a_narrow_screen_the_tables_scroll_and_not_the_page(html: str, tmp_path: Path) -> None:
+    measure = 'document.title = [document.documentElement.scrollWidth, innerWidth].join(" ")'
+    root, _ = shown(html, tmp_path, then=measure, width=500)
+    page_width, window = map(int, root.all("head")[0].all("title")[0].text.split())
+    assert page_width <= window <= 500

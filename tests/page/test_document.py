@@ -238,6 +238,17 @@ def test_one_arm_shows_no_difference(tmp_path: Path) -> None:
     assert "contrast" not in read_page(made(tmp_path)[2]).all("header")[0].text
 
 
+def test_many_verdicts_that_show_nothing_are_folded_and_still_there(tmp_path: Path) -> None:
+    arms = {f"arm-{index:02}": 0.5 + index / 1000 for index in range(16)}
+    for seed in (0, 1, 2):
+        run = {"kd-shots": 0.5, **{name: value + 0.1 * (seed - 1) for name, value in arms.items()}}
+        scored_run(tmp_path / f"s{seed}", run, seed=seed, task="mine")
+    section = read_page(made(tmp_path)[2]).section("In words")
+    assert section.all("dt")[0].text == "No difference shown 16"
+    assert "open" not in section.all("details")[0].attributes
+    assert [line.all("b")[1].text for line in section.all("details")[0].all("p")] == list(arms)
+
+
 def test_one_seed_is_not_tested_and_has_no_spread(tmp_path: Path) -> None:
     scored_run(tmp_path, {"kd-shots": 0.5, "kd-cod": 0.6}, task="mine")
     root = read_page(made(tmp_path)[2])

@@ -102,6 +102,13 @@ def test_a_verdict_is_written_beside_the_name_in_its_colour() -> None:
     assert [text.text for text in chart.all("text", class_="better")] == ["better"]
 
 
+def test_a_long_name_leaves_room_for_the_verdict_and_is_told_in_full_on_hovering() -> None:
+    chart = read_page(forest([Bar("long" * 20, "t1", 1, 0, 2, "better")], title="D", unit="points"))
+    (name,) = chart.all("text", class_="name")
+    assert name.children[0] == ("long" * 20)[:25] + "…"
+    assert name.all("title")[0].text == "long" * 20
+
+
 def test_a_calibrated_bin_lies_on_the_diagonal_and_its_area_grows_with_its_rows() -> None:
     # 0.75 in one bin: three of four right; 0.95 in another: none of one.
     chart = read_page(reliability(binned([0.75] * 4 + [0.95], [1, 1, 1, 0, 0]), tone="t1", title="R"))
