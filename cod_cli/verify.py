@@ -135,12 +135,16 @@ class Verifier:
         )
 
     def feedback(self, verdict: Verdict) -> str:
-        """What was wrong with a rejected text and, where many questions are cheap, the words that decide it."""
-        text = f"The text «{verdict.candidate.text}» does not do: {verdict.reason}."
-        if verdict.status == "no-flip" and self.teacher is not None and self.teacher.cheap:
-            found = salient_words(self.teacher, verdict.candidate.text, self._index(verdict.candidate))
-            text += f" The words that decide it: {', '.join(found)}." if found else ""
-        return text
+        """What was wrong with a rejected text and, where many questions are cheap, the words to change.
+
+        Those are the words that decide the rejected text, or the shot itself where that text is no step from it.
+        """
+        candidate, text = verdict.candidate, f"The text «{verdict.candidate.text}» does not do: {verdict.reason}."
+        if self.teacher is None or not self.teacher.cheap:
+            return text
+        step = candidate.text if verdict.status == "no-flip" else candidate.shot.text
+        found = salient_words(self.teacher, step, self._index(candidate))
+        return f"{text} Change one or more of these words, which decide it: {', '.join(found)}." if found else text
 
     def _index(self, candidate: Candidate) -> int:
         return self.labels.index(candidate.target)

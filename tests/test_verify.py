@@ -86,6 +86,14 @@ def test_feedback_names_what_was_wrong_and_the_words_that_decide_it() -> None:
     assert "dull" in told.split("»")[1]
 
 
+def test_feedback_on_a_text_that_is_no_step_names_the_words_of_the_shot() -> None:
+    verifier = Verifier(WordTeacher(), WordTeacher.labels, max_edit_ratio=0.5)
+    for text in (SHOT.text, "nothing of it is left here at all but another story"):
+        [verdict] = verifier.judge([Candidate(SHOT, "positive", text)], set())
+        assert verdict.status in ("unchanged", "too-far")
+        assert "dull" in verifier.feedback(verdict).split("»")[1]
+
+
 def test_verdicts_come_in_the_order_of_the_candidates() -> None:
     texts = ["", "a bright and slow film", "a dull and slow film", "a dull and quick film"]
     assert [v.candidate.text for v in judge(*texts)] == texts

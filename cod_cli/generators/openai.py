@@ -65,13 +65,18 @@ class OpenAIGenerator:
             sample=need.attempt,
             messages=tuple(messages(self._wordings[prompt], need.shot, need.target, self._labels)),
             feedback=need.feedback if need.attempt > 1 else None,
-            temperature=self._settings.temperature,
+            temperature=self._temperature(need),
             n=self._settings.candidates,
             max_tokens=self._settings.max_tokens,
             # A server that honours seeds must not repeat its last reply.
             seed=self._settings.seed + need.attempt - 1,
             prompt=prompt,
         )
+
+    def _temperature(self, need: Need) -> float:
+        """A later try must not be the last one's reply again, which it mostly is at temperature 0."""
+        given = self._settings.temperature
+        return given if need.attempt == 1 else max(given, self._settings.retry_temperature)
 
     def estimate(self, needs: Sequence[Need]) -> Estimate:
         """What asking for these needs once will take, those left out that journal or cache can answer."""

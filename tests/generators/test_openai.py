@@ -54,6 +54,20 @@ def test_a_need_becomes_a_proposal(llm: FakeLLM, tmp_path: Path) -> None:
     assert proposal == Proposal(first(DULL), ("the film is clever and costs $label .",))
 
 
+@pytest.mark.parametrize(("given", "asked"), [({}, [0, 0.8]), ({"retry_temperature": 0.3}, [0, 0.3])])
+def test_a_later_try_is_sampled_so_as_not_to_repeat_the_last(
+    llm: FakeLLM, tmp_path: Path, given: dict[str, object], asked: list[float]
+) -> None:
+    propose(llm, tmp_path, first(DULL), **given)
+    propose(llm, tmp_path, Need(DULL, "positive", 2, "closer!"), **given)
+    assert [body["temperature"] for body in llm.requests] == asked
+
+
+def test_a_later_try_is_as_warm_as_the_first_where_that_is_warmer(llm: FakeLLM, tmp_path: Path) -> None:
+    propose(llm, tmp_path, Need(DULL, "positive", 2, "closer!"), temperature=1.2)
+    assert [body["temperature"] for body in llm.requests] == [1.2]
+
+
 def test_the_request_is_the_prompt_with_the_options(llm: FakeLLM, tmp_path: Path) -> None:
     propose(llm, tmp_path, first(DULL), temperature=0.7, max_tokens=99, seed=5, candidates=2)
     [body] = llm.requests
