@@ -15,8 +15,8 @@ from cod_cli.why import HELD_OUT, OWN, QUANTITIES, Correlation, Why
 
 Key = tuple[str, str, int, str]
 
-_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}
-_ARROWS = {1: "↑", -1: "↓"}
+QUANTITY_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}
+ARROWS = {1: "↑", -1: "↓"}
 
 
 def why(found: Why, comparison: Comparison) -> RenderableType:
@@ -41,7 +41,7 @@ def _quantities(cells: Sequence[Cell], explained: Mapping[Key, Mapping[str, Summ
     table.add_column("arm", overflow="fold")
     table.add_column(HEADINGS[metric], justify="right", no_wrap=True)
     for name, sign in QUANTITIES.items():
-        table.add_column(f"{_NAMES[name]}\n{_ARROWS[sign]}", justify="right", no_wrap=True)
+        table.add_column(f"{QUANTITY_NAMES[name]}\n{ARROWS[sign]}", justify="right", no_wrap=True)
     for k in dict.fromkeys(cell.k for cell in cells):
         for cell in (cell for cell in cells if cell.k == k):
             found = explained[*cell.key, cell.arm]
@@ -63,12 +63,18 @@ def _spread(found: Summary | None, seeds: int, *, percent: bool) -> str:
 
 def _legend(found: Why) -> Table:
     """What each column says; the arrows are what the paper predicts of better students."""
-    lost = f" ({found.lost} pairs left out: aligned token by token, the teacher does not)" if found.lost else ""
     legend = Table.grid(padding=(0, 2, 0, 0))
     legend.add_column(no_wrap=True)
     legend.add_column()
-    legend.add_row("↑ ↓", "more, or less, is what the paper's argument predicts of better students")
-    meanings = {
+    for name, meaning in meanings(found).items():
+        legend.add_row(name, meaning)
+    return legend
+
+
+def meanings(found: Why) -> dict[str, str]:
+    """What the arrows, and each quantity that was measured, mean, by the name that it has in the tables."""
+    lost = f" ({found.lost} pairs left out: aligned token by token, the teacher does not)" if found.lost else ""
+    said = {
         "uncertainty": "how unsure the teacher is of the rows trained on, summed: near its boundary a row adds 0.25, "
         "a clear one hardly anything (with more than two classes ½(1 - Σ p²))",
         "log_det": f"log det(I + F/λ) with λ = {found.ridge:g}, in nats; F = Σ p(1-p) zzᵀ is the Fisher information of "
@@ -77,10 +83,10 @@ def _legend(found: Why) -> Table:
         "gap": "how far apart student and teacher change sides there, from text (0) to CFE (1) in embedding space; "
         "over the pairs that the student crosses only, so with few of them it says little",
     }
-    for name, sign in QUANTITIES.items():
-        if any(name in arm.quantities for arm in found.arms):
-            legend.add_row(f"{_NAMES[name].removesuffix(' %')} {_ARROWS[sign]}", meanings[name])
-    return legend
+    measured = [name for name in QUANTITIES if any(name in arm.quantities for arm in found.arms)]
+    names = {name: f"{QUANTITY_NAMES[name].removesuffix(' %')} {ARROWS[QUANTITIES[name]]}" for name in measured}
+    arrows = {"↑ ↓": "more, or less, is what the paper's argument predicts of better students"}
+    return arrows | {names[name]: said[name] for name in measured}
 
 
 def _pairs(pairs: Mapping[str, Sequence[int]]) -> str:
@@ -101,7 +107,7 @@ def _correlations(found: Sequence[Correlation], metric: str) -> Table:
     for heading in ("task", "k"):
         table.add_column(heading, overflow="fold")
     for name in QUANTITIES:
-        table.add_column(_NAMES[name].removesuffix(" %"), justify="right", no_wrap=True)
+        table.add_column(QUANTITY_NAMES[name].removesuffix(" %"), justify="right", no_wrap=True)
     table.add_row("predicted", "", *("+" if sign > 0 else "-" for sign in QUANTITIES.values()), end_section=True)
     by_place: dict[tuple[str, str, int], dict[str, Correlation]] = {}
     for one in found:

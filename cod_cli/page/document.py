@@ -14,15 +14,17 @@ from cod_cli.page.exhibits import exhibits
 from cod_cli.page.markup import Child, Markup, el, join
 from cod_cli.page.numbers import boundary, calibration, cost, numbers, over_k
 from cod_cli.page.published import published_figures
+from cod_cli.page.reasons import reasons
 from cod_cli.page.texts import margins, pairs, quality
 from cod_cli.page.verdicts import differences, in_words
 from cod_cli.statistics import ALPHA
+from cod_cli.why import Why
 
 Content = list[Child]
 
 
-def page(evidence: Evidence, comparison: Comparison) -> str:
-    """The whole document; a section with nothing to show is left out."""
+def page(evidence: Evidence, comparison: Comparison, why: Why | None = None) -> str:
+    """The whole document; a section with nothing to show is left out, ``why`` also where it was not measured."""
     found = exhibits(evidence)
     sections: dict[str, Content] = {
         "In words": in_words(comparison),
@@ -34,6 +36,7 @@ def page(evidence: Evidence, comparison: Comparison) -> str:
         "Calibration": calibration(comparison, evidence.teachers),
         "How good the counterfactuals are": quality(found),
         "How close to the teacher's boundary": margins(found),
+        "Why it works, or not": reasons(why, comparison),
         "The pairs": pairs(found),
         "What the paper published": published_figures(comparison),
         "Commands": commands(evidence, comparison),

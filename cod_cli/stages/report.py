@@ -67,7 +67,7 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
         write_text(settings.csv, to_csv(rows(comparison, why)))
         written.append(settings.csv)
     if settings.html is not None:
-        write_text(settings.html, page(evidence, comparison))
+        write_text(settings.html, page(evidence, comparison, why))
         written.append(settings.html)
     for note in comparison.notes:
         ui.note(f"Note: {note}")

@@ -1,0 +1,71 @@
+"""The section of the page about why it works, or not: what the paper proves, measured, beside what the arms reached."""
+
+from collections.abc import Mapping, Sequence
+
+from cod_cli.comparison import Cell, Comparison
+from cod_cli.comparison_tables import NAMES, marked_name, ordered
+from cod_cli.metrics import Summary
+from cod_cli.page.elements import NOTHING, body, in_groups, places, quantity, row, spread, table
+from cod_cli.page.markup import Child, Markup, el, join
+from cod_cli.tables import HEADINGS, number
+from cod_cli.why import QUANTITIES, Correlation, Why
+from cod_cli.why_tables import ARROWS, QUANTITY_NAMES, meanings
+
+
+def reasons(found: Why | None, comparison: Comparison) -> list[Child]:
+    """A table for each task, what its columns mean, and how they go with the metric over arms and seeds."""
+    explained = {(arm.task, arm.split, arm.k, arm.arm): arm.quantities for arm in found.arms} if found else {}
+    cells = [cell for cell in ordered(comparison) if (*cell.key, cell.arm) in explained]
+    if not cells or found is None:
+        return []
+    names = [name for name in QUANTITIES if any(name in of for of in explained.values())]
+    headings = ["arm", HEADINGS[comparison.metric].replace("\n", " ")]
+    headings += [f"{QUANTITY_NAMES[name]} {ARROWS[QUANTITIES[name]]}" for name in names]
+    bodies = []
+    for title, group in in_groups(cells, with_place=len(places(comparison)) > 1).items():
+        rows = [_measured(cell, explained[*cell.key, cell.arm], names, comparison.metric) for cell in group]
+        bodies.append(body(rows, title, len(headings)))
+    legend = [join(el("dt", name), el("dd", meaning)) for name, meaning in meanings(found).items()]
+    return [
+        el("p", "Mean ± sample std over seeds."),
+        table(headings, *bodies),
+        el("dl", *legend, class_="legend-list"),
+        *_correlations(found.correlations, names, comparison.metric),
+    ]
+
+
+def _measured(cell: Cell, found: Mapping[str, Summary], names: Sequence[str], metric: str) -> Markup:
+    values = [_summary(found.get(name), cell.n, percent=name == "crossed") for name in names]
+    return row(marked_name(cell), [spread(cell.metrics().get(metric), metric), *values])
+
+
+def _summary(found: Summary | None, seeds: int, *, percent: bool) -> Child:
+    """Mean ± std; behind it the number of seeds, where it is not that of the arm."""
+    if found is None:
+        return NOTHING
+    digits = 1 if percent else 2
+    parts: list[Child] = [quantity(found.mean, number(found.mean, percent, digits=digits))]
+    if found.std is not None:
+        parts.append(el("small", " ± ", quantity(found.std, number(found.std, percent, digits=digits))))
+    return join(*parts, el("small", f" ({found.n})") if found.n != seeds else None)
+
+
+def _correlations(found: Sequence[Correlation], names: Sequence[str], metric: str) -> list[Child]:
+    by_place: dict[str, dict[str, Correlation]] = {}
+    for one in found:
+        by_place.setdefault(f"{one.task}, {one.split}, k = {one.k}", {})[one.quantity] = one
+    if not any(one.rho is not None for one in found):
+        return []
+    predicted = row("predicted", ["+" if QUANTITIES[name] > 0 else "−" for name in names])
+    rows = [row(place, [_rho(here.get(name)) for name in names]) for place, here in by_place.items()]
+    return [
+        el("h3", f"Spearman's ρ with {NAMES[metric]} over arms and seeds (points)"),
+        table(["", *(QUANTITY_NAMES[name].removesuffix(" %") for name in names)], body([predicted]), body(rows)),
+        el("p", "No p: points of one seed share their shots, so they are fewer than they seem.", class_="note"),
+    ]
+
+
+def _rho(found: Correlation | None) -> Child:
+    if found is None or found.rho is None:
+        return NOTHING
+    return join(quantity(found.rho, f"{found.rho:+.2f}"), el("small", f" ({found.n})"))
