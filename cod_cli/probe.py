@@ -63,18 +63,21 @@ class _Problems:
     """What could not be measured, each told once, with the runs that it is true of."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, dict[Path, None]] = {}
+        self._lines: dict[str, dict[Path, str]] = {}
 
     def add(self, folder: Path, error: CodError) -> None:
-        self._runs.setdefault(error.message.replace(str(folder), "RUN"), {})[folder] = None
+        everywhere = error.message.replace(str(folder), "RUN")
+        self._lines.setdefault(everywhere, {})[folder] = error.message
 
     def told(self) -> tuple[str, ...]:
-        return tuple(self._line(text, list(runs)) for text, runs in self._runs.items())
+        return tuple(_told(everywhere, runs) for everywhere, runs in self._lines.items())
 
-    def _line(self, text: str, runs: Sequence[Path]) -> str:
-        if len(runs) == 1:
-            return text.replace("RUN", str(runs[0])) if "RUN" in text else f"{runs[0]}: {text}"
-        return f"{text} (in {len(runs)} runs, the first {runs[0]})"
+
+def _told(everywhere: str, runs: Mapping[Path, str]) -> str:
+    first, message = next(iter(runs.items()))
+    if len(runs) > 1:
+        return f"{everywhere} (in {len(runs)} runs, the first {first})"
+    return message if str(first) in message else f"{first}: {message}"
 
 
 class _Teachers:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cod_cli.comparison import Cell, Comparison
+from cod_cli.comparison import Cell, Comparison, Key
 from cod_cli.metrics import Summary, summary
 from cod_cli.statistics import rank_correlation
 
@@ -90,6 +90,24 @@ class Why:
     problems: tuple[str, ...]
     arms: tuple[Explained, ...]
     correlations: tuple[Correlation, ...]
+
+    @property
+    def quantities(self) -> list[str]:
+        """Those that any arm has, in order."""
+        return [name for name in QUANTITIES if any(name in arm.quantities for arm in self.arms)]
+
+    def of(self, cell: Cell) -> Mapping[str, Summary]:
+        """What was measured of the students of a cell, empty where nothing could be."""
+        key = (*cell.key, cell.arm)
+        found = (arm.quantities for arm in self.arms if (arm.task, arm.split, arm.k, arm.arm) == key)
+        return next(found, {})
+
+    def by_place(self) -> dict[Key, dict[str, Correlation]]:
+        """The correlations by task, split and k, then by quantity."""
+        found: dict[Key, dict[str, Correlation]] = {}
+        for one in self.correlations:
+            found.setdefault((one.task, one.split, one.k), {})[one.quantity] = one
+        return found
 
 
 def explain(comparison: Comparison, probes: Probes) -> Why:

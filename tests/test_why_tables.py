@@ -45,7 +45,7 @@ def test_quantities_stand_beside_accuracy(runs: Path) -> None:
     text = shown(runs, probes(runs, {HELD_OUT: [36, 40, 36]}))
     cod = "16 kd-cod 66.0 ± 1.0 0.30 ± 0.10 4.50 ± 0.00 20.0 ± 0.0 0.10 ± 0.00"
     assert line(text, "16 kd-cod ") == cod.split()
-    assert "a run's 36 to 40 held-out pairs" in text
+    assert "as the teacher does: 36 to 40 held-out pairs a run" in text
 
 
 def test_an_arm_whose_students_do_not_all_have_a_number_says_how_many(runs: Path) -> None:
@@ -63,13 +63,15 @@ def test_what_the_numbers_mean_and_which_way_is_good_stands_below(runs: Path) ->
 
 def test_the_runs_own_pairs_are_called_so(runs: Path) -> None:
     text = shown(runs, probes(runs, {OWN: [8]}))
-    assert "a run's 8 pairs of shot and CFE (some arms trained on them; hold others out:" in text
+    assert "8 pairs a run, its own shots and CFEs, which some arms trained on (hold others out:" in text
 
 
 def test_pairs_that_the_teacher_does_not_cross_are_told(runs: Path) -> None:
     measured = probes(runs, {HELD_OUT: [36]})
     assert "left out" not in shown(runs, measured)
-    assert "(2 pairs left out: aligned token by token, the teacher does not)" in shown(runs, replace(measured, lost=2))
+    assert "(2 pairs are left out: aligned token by token, the teacher does not)" in shown(
+        runs, replace(measured, lost=2)
+    )
 
 
 def test_correlations_stand_beside_their_predicted_signs(runs: Path) -> None:
@@ -82,8 +84,9 @@ def test_correlations_stand_beside_their_predicted_signs(runs: Path) -> None:
 
 def test_without_crossings_the_rest_is_shown_and_nothing_said_of_them(runs: Path) -> None:
     text = shown(runs, probes(runs, {}, crossed=None, gap=None))
-    assert line(text, "16 kd-cod ")[-2:] == ["-", "-"]
-    assert "change sides" not in text
+    assert line(text, "16 kd-cod ")[-3:] == ["4.50", "±", "0.00"]
+    assert "crossed" not in text
+    assert "gap" not in text
     assert "log det ↑" in text
 
 

@@ -14,23 +14,22 @@ from cod_cli.why_tables import ARROWS, QUANTITY_NAMES, meanings
 
 def reasons(found: Why | None, comparison: Comparison) -> list[Child]:
     """A table for each task, what its columns mean, and how they go with the metric over arms and seeds."""
-    explained = {(arm.task, arm.split, arm.k, arm.arm): arm.quantities for arm in found.arms} if found else {}
-    cells = [cell for cell in ordered(comparison) if (*cell.key, cell.arm) in explained]
+    cells = [cell for cell in ordered(comparison) if found.of(cell)] if found else []
     if not cells or found is None:
         return []
-    names = [name for name in QUANTITIES if any(name in of for of in explained.values())]
+    names = found.quantities
     headings = ["arm", HEADINGS[comparison.metric].replace("\n", " ")]
     headings += [f"{QUANTITY_NAMES[name]} {ARROWS[QUANTITIES[name]]}" for name in names]
     bodies = []
     for title, group in in_groups(cells, with_place=len(places(comparison)) > 1).items():
-        rows = [_measured(cell, explained[*cell.key, cell.arm], names, comparison.metric) for cell in group]
+        rows = [_measured(cell, found.of(cell), names, comparison.metric) for cell in group]
         bodies.append(body(rows, title, len(headings)))
     legend = [join(el("dt", name), el("dd", meaning)) for name, meaning in meanings(found).items()]
     return [
         el("p", "Mean ± sample std over seeds."),
         table(headings, *bodies),
         el("dl", *legend, class_="legend-list"),
-        *_correlations(found.correlations, names, comparison.metric),
+        *_correlations(found, comparison.metric),
     ]
 
 
@@ -50,14 +49,15 @@ def _summary(found: Summary | None, seeds: int, *, percent: bool) -> Child:
     return join(*parts, el("small", f" ({found.n})") if found.n != seeds else None)
 
 
-def _correlations(found: Sequence[Correlation], names: Sequence[str], metric: str) -> list[Child]:
-    by_place: dict[str, dict[str, Correlation]] = {}
-    for one in found:
-        by_place.setdefault(f"{one.task}, {one.split}, k = {one.k}", {})[one.quantity] = one
-    if not any(one.rho is not None for one in found):
+def _correlations(found: Why, metric: str) -> list[Child]:
+    names = found.quantities
+    if not any(one.rho is not None for one in found.correlations):
         return []
     predicted = row("predicted", ["+" if QUANTITIES[name] > 0 else "−" for name in names])
-    rows = [row(place, [_rho(here.get(name)) for name in names]) for place, here in by_place.items()]
+    rows = [
+        row(f"{task}, {split}, k = {k}", [_rho(here.get(name)) for name in names])
+        for (task, split, k), here in found.by_place().items()
+    ]
     return [
         el("h3", f"Spearman's ρ with {NAMES[metric]} over arms and seeds (points)"),
         table(["", *(QUANTITY_NAMES[name].removesuffix(" %") for name in names)], body([predicted]), body(rows)),

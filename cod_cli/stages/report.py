@@ -96,8 +96,7 @@ def rows(comparison: Comparison, why: Why | None = None) -> list[dict[str, Any]]
 
 
 def _explained(cell: Cell, why: Why) -> dict[str, Any]:
-    arms = (arm.quantities for arm in why.arms if (arm.task, arm.split, arm.k, arm.arm) == (*cell.key, cell.arm))
-    found = next(arms, {})
+    found = why.of(cell)
     measured: dict[str, Any] = {}
     for name in QUANTITIES:
         here = found.get(name)

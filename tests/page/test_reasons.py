@@ -32,7 +32,7 @@ def test_what_was_measured_stands_beside_accuracy_with_its_meaning(tmp_path: Pat
     assert measured == pytest.approx([0.8, 2.5, 0.4, 0.1])
     assert line["crossed % ↑"].text == "40.0 ± 0.0"
     assert [node.text for node in section.all("dt")] == ["↑ ↓", "Σ p(1-p) ↑", "log det ↑", "crossed ↑", "gap ↓"]
-    assert "a run's 36 held-out pairs" in section.text
+    assert "36 held-out pairs a run" in section.text
 
 
 def test_correlations_stand_under_what_the_paper_predicts(tmp_path: Path) -> None:
