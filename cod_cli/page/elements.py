@@ -81,12 +81,9 @@ def row(name: Child, cells: Sequence[Child]) -> Markup:
 
 
 def _side(cell: Child) -> str | None:
-    is_text = cell is not None and (
-        not cell.startswith("<data")
-        if isinstance(cell, Markup)
-        else isinstance(cell, str) and cell not in ("", NOTHING)
-    )
-    return "text" if is_text else None
+    if isinstance(cell, Markup):
+        return None if cell.startswith("<data") else "text"
+    return "text" if isinstance(cell, str) and len(cell) > 1 else None
 
 
 def in_groups(cells: Sequence[Cell], *, with_place: bool) -> dict[str, list[Cell]]:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cod_cli.comparison import Cell, Comparison
+from cod_cli.comparison_tables import ordered
 from cod_cli.page.elements import NOTHING, body, quantity, row, spread, table
 from cod_cli.page.markup import Child, Markup, el, join
 from cod_cli.tables import number
@@ -61,7 +62,7 @@ def published_figures(comparison: Comparison) -> list[Child]:
     """The paper's accuracies for the same task and k under one's own of the same method and mix."""
     shown: list[Child] = []
     for task, split in dict.fromkeys((cell.task, cell.split) for cell in comparison.cells):
-        cells = [cell for cell in comparison.cells if (cell.task, cell.split) == (task, split)]
+        cells = [cell for cell in ordered(comparison) if (cell.task, cell.split) == (task, split)]
         found = published(task, {cell.k for cell in cells})
         if found:
             shown += [el("h3", f"{task}, {split}"), _table(found, cells)]
