@@ -21,7 +21,7 @@ class Request:
     Args:
         shot_id, target, sample: what it is about, for the journal; ``sample`` counts from 1.
         messages: the chat, the same whenever this sample is asked for.
-        feedback: added to the last message. It may differ between runs (it quotes a teacher's figures), so
+        feedback: put before the last message. It may differ between runs (it quotes a teacher's figures), so
             it is not part of the journal's key.
         n: replies wanted.
         top_logprobs: alternatives wanted for each token; None for no log-probabilities.
@@ -41,11 +41,11 @@ class Request:
     prompt: str | None = None
 
     def sent_messages(self) -> list[Message]:
-        """The chat with the feedback behind its last message."""
+        """The chat with the feedback in its last message, before the question: small models answer what stands last."""
         if not self.feedback:
             return list(self.messages)
         *before, last = self.messages
-        return [*before, {**last, "content": f"{last['content']}\n\n{self.feedback}"}]
+        return [*before, {**last, "content": f"{self.feedback}\n\n{last['content']}"}]
 
     def key(self, model: str, endpoint: str) -> str:
         """The journal's key: 32 hex digits over all that changes the answer but the feedback."""

@@ -139,12 +139,15 @@ class Verifier:
 
         Those are the words that decide the rejected text, or the shot itself where that text is no step from it.
         """
-        candidate, text = verdict.candidate, f"The text «{verdict.candidate.text}» does not do: {verdict.reason}."
+        candidate = verdict.candidate
+        said = f"An earlier edit does not do ({verdict.reason}): {candidate.text}"
         if self.teacher is None or not self.teacher.cheap:
-            return text
+            return said
         step = candidate.text if verdict.status == "no-flip" else candidate.shot.text
-        found = salient_words(self.teacher, step, self._index(candidate))
-        return f"{text} Change one or more of these words, which decide it: {', '.join(found)}." if found else text
+        found = ", ".join(salient_words(self.teacher, step, self._index(candidate)))
+        return (
+            f"{said}\nReplace at least these words, which speak against {candidate.target}: {found}" if found else said
+        )
 
     def _index(self, candidate: Candidate) -> int:
         return self.labels.index(candidate.target)

@@ -83,7 +83,7 @@ def test_feedback_names_what_was_wrong_and_the_words_that_decide_it() -> None:
     [verdict] = verifier.judge([Candidate(SHOT, "positive", "a dull and quick film")], set())
     told = verifier.feedback(verdict)
     assert "negative" in told
-    assert "dull" in told.split("»")[1]
+    assert "dull" in told.splitlines()[1]
 
 
 def test_feedback_on_a_text_that_is_no_step_names_the_words_of_the_shot() -> None:
@@ -91,7 +91,7 @@ def test_feedback_on_a_text_that_is_no_step_names_the_words_of_the_shot() -> Non
     for text in (SHOT.text, "nothing of it is left here at all but another story"):
         [verdict] = verifier.judge([Candidate(SHOT, "positive", text)], set())
         assert verdict.status in ("unchanged", "too-far")
-        assert "dull" in verifier.feedback(verdict).split("»")[1]
+        assert "dull" in verifier.feedback(verdict).splitlines()[1]
 
 
 def test_verdicts_come_in_the_order_of_the_candidates() -> None:

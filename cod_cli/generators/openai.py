@@ -74,9 +74,9 @@ class OpenAIGenerator:
         )
 
     def _temperature(self, need: Need) -> float:
-        """A later try must not be the last one's reply again, which it mostly is at temperature 0."""
+        """A second try has the feedback to go by; a third must not be the second's reply again, as at temperature 0."""
         given = self._settings.temperature
-        return given if need.attempt == 1 else max(given, self._settings.retry_temperature)
+        return given if need.attempt <= 2 else max(given, self._settings.retry_temperature)
 
     def estimate(self, needs: Sequence[Need]) -> Estimate:
         """What asking for these needs once will take, those left out that journal or cache can answer."""

@@ -29,7 +29,7 @@ class LLMOptions(TeacherOptions):
     max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
     temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.0
     retry_temperature: Annotated[
-        float, option(help="The least temperature of later attempts at a CFE.", panel=LLM, min=0, max=2)
+        float, option(help="The least temperature from the third attempt at a CFE on.", panel=LLM, min=0, max=2)
     ] = 0.8
     max_tokens: Annotated[int, option(help="Longest reply in tokens.", panel=LLM, min=1)] = 512
     candidates: Annotated[

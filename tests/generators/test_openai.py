@@ -54,17 +54,17 @@ def test_a_need_becomes_a_proposal(llm: FakeLLM, tmp_path: Path) -> None:
     assert proposal == Proposal(first(DULL), ("the film is clever and costs $label .",))
 
 
-@pytest.mark.parametrize(("given", "asked"), [({}, [0, 0.8]), ({"retry_temperature": 0.3}, [0, 0.3])])
-def test_a_later_try_is_sampled_so_as_not_to_repeat_the_last(
+@pytest.mark.parametrize(("given", "asked"), [({}, [0, 0, 0.8]), ({"retry_temperature": 0.3}, [0, 0, 0.3])])
+def test_a_third_try_is_sampled_so_as_not_to_repeat_the_second(
     llm: FakeLLM, tmp_path: Path, given: dict[str, object], asked: list[float]
 ) -> None:
-    propose(llm, tmp_path, first(DULL), **given)
-    propose(llm, tmp_path, Need(DULL, "positive", 2, "closer!"), **given)
+    for attempt in (1, 2, 3):
+        propose(llm, tmp_path, Need(DULL, "positive", attempt, "closer!"), **given)
     assert [body["temperature"] for body in llm.requests] == asked
 
 
 def test_a_later_try_is_as_warm_as_the_first_where_that_is_warmer(llm: FakeLLM, tmp_path: Path) -> None:
-    propose(llm, tmp_path, Need(DULL, "positive", 2, "closer!"), temperature=1.2)
+    propose(llm, tmp_path, Need(DULL, "positive", 3, "closer!"), temperature=1.2)
     assert [body["temperature"] for body in llm.requests] == [1.2]
 
 
@@ -88,7 +88,7 @@ def test_the_prompt_is_the_one_that_fits_the_labels(llm: FakeLLM, tmp_path: Path
 
 def test_a_later_try_says_what_was_wrong_and_has_another_seed(llm: FakeLLM, tmp_path: Path) -> None:
     propose(llm, tmp_path, Need(DULL, "positive", 2, "Your last try came back unchanged."))
-    assert llm.texts()[0].endswith("\n\nYour last try came back unchanged.")
+    assert llm.texts()[0].startswith("Your last try came back unchanged.\n\nEdit this text")
     assert llm.requests[0]["seed"] == 1
 
 
