@@ -60,7 +60,7 @@ def _pooled(seen: dict[str, Any], logits: Tensor, mask: Tensor, classifier: Clas
     """The features by which each text was decided."""
     features: Tensor | None = seen.get("input")
     if features is not None and features.dim() == 3:
-        features = features[torch.arange(len(mask)), mask.sum(1) - 1]
+        features = features[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
     if features is None or not torch.allclose(seen["layer"](features), logits, rtol=1e-3, atol=1e-3):
         family = classifier.model.config.model_type
         raise CodError(f"this model's ({family}) last linear layer cannot be told", "use a teacher of another family")

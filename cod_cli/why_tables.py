@@ -70,14 +70,14 @@ def _legend(found: Why) -> Table:
 
 def meanings(found: Why) -> dict[str, str]:
     """What the arrows, and each quantity that was measured, mean, by the name that it has in the tables."""
-    lost = f" ({found.lost} pairs are left out: aligned token by token, the teacher does not)" if found.lost else ""
+    lost = f" ({found.lost} pairs are left out, since the teacher does not once they are aligned)" if found.lost else ""
     said = {
         "uncertainty": "how unsure the teacher is of the rows trained on, summed: near its boundary a row adds 0.25, "
         "a clear one hardly anything (with more than two classes ½(1 - Σ p²))",
         "log_det": f"log det(I + F/λ) with λ = {found.ridge:g}, in nats; F = Σ p(1-p) zzᵀ is the Fisher information of "
         "the rows about a linear classifier on the teacher's features z: also counts in how many directions they tell",
-        "crossed": "share of pairs (text, CFE) between which the student changes its decision as the teacher does: "
-        f"{_pairs(found.pairs)}{lost}",
+        "crossed": "share of pairs (text, CFE), aligned token by token, between which the student changes its decision "
+        f"as the teacher does: {_pairs(found.pairs)}{lost}",
         "gap": "how far from the teacher's place it does so, on the way from text (0) to CFE (1) in embedding space; "
         "over the crossed pairs only, so with few of them it says little",
     }
