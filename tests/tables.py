@@ -1,0 +1,38 @@
+"""A sweep's table as it stands in the README: ``python -m tests.tables FOLDER [BASELINE]``."""
+
+import sys
+from pathlib import Path
+
+from cod_cli.comparison import Cell, Contrast, compare
+from cod_cli.comparison_tables import marked_name, ordered, p_value, signed, spread
+from cod_cli.evidence import read_evidence
+
+
+def table(folder: Path, baseline: str | None = None) -> list[str]:
+    """The lines of a Markdown table: accuracy in % by arm and k, and the contrasts with the baseline."""
+    comparison = compare(read_evidence(folder), metric="accuracy", baseline=baseline)
+    tasks = {cell.task for cell in comparison.cells}
+    contrasts = {(c.task, c.split, c.k, c.arm): c for c in comparison.contrasts}
+    headings = ["k", "arm", "accuracy %", "compared with", "difference", "95% interval", "p, Holm", "in words"]
+    rows = [headings, ["---"] * len(headings)]
+    rows += [_row(cell, contrasts.get((*cell.key, cell.arm))) for cell in ordered(comparison)]
+    if len(tasks) > 1:
+        first = ["task", "---", *(cell.task for cell in ordered(comparison))]
+        rows = [[task, *row] for task, row in zip(first, rows, strict=True)]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _row(cell: Cell, contrast: Contrast | None) -> list[str]:
+    reached = [str(cell.k), marked_name(cell), spread(cell.metrics().get("accuracy"), "accuracy")]
+    if contrast is None:
+        return [*reached, "", "", "", "", ""]
+    found = contrast.difference
+    if found is None:
+        return [*reached, contrast.against, "", "", "", contrast.verdict]
+    interval = [signed(bound, percent=True) for bound in vars(found.interval).values()] if found.interval else []
+    p = "" if contrast.adjusted is None else p_value(contrast.adjusted)
+    return [*reached, contrast.against, signed(found.mean, percent=True), " to ".join(interval), p, contrast.verdict]
+
+
+if __name__ == "__main__":
+    print("\n".join(table(Path(sys.argv[1]), *sys.argv[2:3])))
