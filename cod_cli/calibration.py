@@ -1,6 +1,6 @@
 """How a teacher is calibrated: on which texts it is asked, what is fitted, and what that does to its probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,13 +11,16 @@ from cod_cli.data import load_table, local_path
 from cod_cli.errors import CodError, UsageError
 from cod_cli.heldout import HeldOut, held_out
 from cod_cli.records import Calibration, Shot
-from cod_cli.scaling import cross_fitted, fit_bias, fit_temperature, quality, scaled
-from cod_cli.teachers import Teacher
+from cod_cli.scaling import TEMPERATURES, cross_fitted, fit_bias, fit_temperature, quality, scaled
+from cod_cli.settings import LabelSettings
+from cod_cli.teachers import AnyTeacher, Teacher
 
 # Inputs that say nothing (Zhao et al. 2021).
 CONTENT_FREE = ("N/A", "[MASK]", "")
 FOLDS = 10
 SHOTS = "shots"
+# Fewer labelled rows make a rough temperature.
+FEW_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,40 @@ class _Labelled:
     texts: list[str]
     truth: list[int]
     families: list[str | None]
+
+
+def recalibrated(
+    run: Run,
+    shots: Sequence[Shot],
+    settings: LabelSettings,
+    teacher: AnyTeacher,
+    *,
+    note: Callable[[str], object],
+    warn: Callable[[str], object],
+) -> Calibration | None:
+    """How a run's labels will be read: as asked for; else as it was fitted before, for this teacher."""
+    old = None if settings.force else run.soft_labels.manifest()
+    before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
+    if settings.calibrate is None:
+        return before
+    if settings.calibrate == "none":
+        found = None
+    else:
+        found = calibrate(settings.calibrate, teacher, run, shots, settings.calibration_data)
+        for doubt in _doubts(found, teacher):
+            warn(doubt)
+    if found != before and run.student_names():
+        note("the calibration has changed: students that are there were trained with the old one")
+    return found
+
+
+def _doubts(found: Calibration, teacher: AnyTeacher) -> Iterator[str]:
+    if found.rows < FEW_ROWS:
+        yield f"{found.rows} rows say little about calibration"
+    if found.method == "temperature" and min(abs(found.temperature - end) for end in TEMPERATURES) < 0.01:
+        yield f"the temperature is at the end of its range: {found.temperature:.2f}"
+    if found.data == SHOTS and teacher.source == "logits":
+        yield "measured on the shots, which the teacher may have been trained on: that flatters it"
 
 
 def calibrate(

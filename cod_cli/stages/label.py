@@ -7,22 +7,18 @@ from typing import Any
 
 from cod_cli.artifacts import Run
 from cod_cli.blackbox import BlackBoxTeacher
-from cod_cli.calibration import SHOTS, calibrate
+from cod_cli.calibration import recalibrated
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.jsonl import append_records, read_records, write_records
 from cod_cli.manifests import Artifact
 from cod_cli.prices import Estimate
 from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
 from cod_cli.report import Ui
-from cod_cli.scaling import TEMPERATURES
 from cod_cli.settings import LabelSettings
 from cod_cli.sources import with_endpoint, with_recorded_teacher
 from cod_cli.teachers import AnyTeacher, flips, open_teacher, paid, soft_label
 
 Row = Shot | Counterfactual
-
-# Fewer labelled rows make a rough temperature.
-FEW_ROWS = 50
 
 # Rows that are asked for, and then saved, in one go.
 CHUNK = 256
@@ -138,7 +134,7 @@ class _Work:
         """Write the file; its rows by id."""
         run, teacher = self.run, self.teacher
         _remark(run, self.inputs, teacher, ui)
-        calibration = _calibration(run, self.inputs, self.settings, teacher, ui)
+        calibration = recalibrated(run, self.inputs.shots, self.settings, teacher, note=ui.note, warn=ui.warn)
         if self.settings.force:
             run.archive(run.soft_labels.path, run.soft_labels.meta)
         known = _known(run, self.labels, teacher)
@@ -225,27 +221,6 @@ def _remark(run: Run, inputs: _Inputs, teacher: AnyTeacher, ui: Ui) -> None:
         ui.warn(f"{run.counterfactuals.path} was checked against another teacher: {checked.settings.get('teacher')}")
     if teacher.cache_problem:
         ui.warn(f"going on without the cache: {teacher.cache_problem}")
-
-
-def _calibration(run: Run, inputs: _Inputs, settings: LabelSettings, teacher: AnyTeacher, ui: Ui) -> Calibration | None:
-    """As asked for; else as it was fitted before, for this teacher."""
-    old = None if settings.force else run.soft_labels.manifest()
-    before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
-    if settings.calibrate is None:
-        return before
-    if settings.calibrate == "none":
-        found = None
-    else:
-        found = calibrate(settings.calibrate, teacher, run, inputs.shots, settings.calibration_data)
-        if found.rows < FEW_ROWS:
-            ui.warn(f"{found.rows} rows say little about calibration")
-        if found.method == "temperature" and min(abs(found.temperature - end) for end in TEMPERATURES) < 0.01:
-            ui.warn(f"the temperature is at the end of its range: {found.temperature:.2f}")
-        if found.data == SHOTS and teacher.source == "logits":
-            ui.warn("measured on the shots, which the teacher may have been trained on: that flatters it")
-    if found != before and run.student_names():
-        ui.note("the calibration has changed: students that are there were trained with the old one")
-    return found
 
 
 def _results(run: Run, settings: LabelSettings, teacher: AnyTeacher) -> dict[str, Any]:
