@@ -1,5 +1,6 @@
 """The command line: parse, call one stage, show what it returned. The only place with deferred imports."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -240,4 +241,6 @@ def demo(
 
 def main() -> None:
     """The entry point of the ``cod`` command."""
+    # The Hub's client counts its users unless it is told not to, and reads this when it is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     app()

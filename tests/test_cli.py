@@ -1,6 +1,7 @@
 """The command line as a shell sees it: quick help, clear errors, exit codes, options from a file."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,21 @@ from cod_cli.cli import app
 from cod_cli.settings import LabelSettings
 from tests.tiny import sentences
 
-COMMANDS = ["sample", "counterfact", "rival", "label", "distill", "eval", "teach", "show", "report", "predict", "demo"]
+COMMANDS = [
+    "sample",
+    "counterfact",
+    "rival",
+    "label",
+    "distill",
+    "eval",
+    "teach",
+    "show",
+    "report",
+    "predict",
+    "sweep",
+    "cache",
+    "demo",
+]
 
 
 def cod(*words: object) -> Result:
@@ -35,6 +50,19 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_nothing_phones_home() -> None:
+    code = (
+        "import sys; sys.argv = ['cod', '--version']\n"
+        "from cod_cli.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "from huggingface_hub import constants\n"
+        "assert constants.HF_HUB_DISABLE_TELEMETRY"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
