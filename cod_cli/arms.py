@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cod_cli.byclass import f1_columns
 from cod_cli.metrics import Summary, summary
 from cod_cli.records import Score
 
@@ -23,8 +24,9 @@ class Arm:
     scores: tuple[Score, ...]
 
     def metrics(self) -> dict[str, Summary]:
-        """Mean and sample standard deviation over seeds of each metric that every student has."""
+        """Mean and sample standard deviation over seeds of each metric that every student has, F1 by class too."""
         columns = {name: [getattr(score, name) for score in self.scores] for name in METRICS}
+        columns |= f1_columns(self.scores)
         return {name: summary(values) for name, values in columns.items() if None not in values}
 
 

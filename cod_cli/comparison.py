@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cod_cli.arms import METRICS
+from cod_cli.byclass import f1_columns
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evidence import Cost, Evidence, Result
 from cod_cli.kinds import OTHER_BUDGET
@@ -30,7 +31,7 @@ class Cell:
 
     ``seeds`` holds the results by seed: that of the shots, trainings on the same shots together; where there is one
     draw of shots only, that of the training. ``values`` holds each metric by seed, the mean over its results; boundary
-    agreement also by generator, under `BY_GENERATOR` and its name.
+    agreement also by generator, under `BY_GENERATOR` and its name, and F1 by class.
     ``other_budget`` says in what the arm's budget differs, None where it does not; ``cut`` marks students that are
     pieces of their teacher.
     """
@@ -157,9 +158,11 @@ def _cell(key: tuple[str, str, int, str], results: Sequence[Result], *, by_draw:
 
 
 def _measured(results: Sequence[Result]) -> dict[str, dict[int, float]]:
-    """Each metric that all of the results have, boundary agreement by generator among them, by ``id(result)``."""
+    """Each metric that all of the results have, by ``id(result)``: also by generator of pairs, and by class."""
     by_generator = [result.score.boundary_by_generator or {} for result in results]
-    columns = {name: [getattr(result.score, name) for result in results] for name in METRICS}
+    columns = {name: [getattr(r.score, name) for r in results] for name in METRICS} | f1_columns(
+        [r.score for r in results]
+    )
     columns |= {BY_GENERATOR + name: [found.get(name) for found in by_generator] for name in by_generator[0]}
     return {
         name: dict(zip(map(id, results), column, strict=True)) for name, column in columns.items() if None not in column

@@ -7,12 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cod_cli.arms import TEACHER, Arm
+from cod_cli.class_tables import Line, by_class
 from cod_cli.comparison import BY_GENERATOR, Cell, Comparison, Contrast
 from cod_cli.evidence import Result
-from cod_cli.metrics import Summary
 from cod_cli.report import printable
 from cod_cli.statistics import BETTER, WORSE
-from cod_cli.tables import CUT_CAPTION, CUT_MARK, HEADINGS, MISSING, PERCENT, bare_table, number
+from cod_cli.tables import CUT_CAPTION, CUT_MARK, HEADINGS, MISSING, PERCENT, bare_table, number, spread
 
 OTHER_MARK = "‡"
 OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
@@ -30,16 +31,17 @@ NAMES = {
 
 def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
     """All tables of a report."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType | None] = []
     if len({cell.k for cell in comparison.cells}) > 1 or len(_places(comparison)) > 1:
         parts.append(_reached(comparison, teachers))
     cells = ordered(comparison)
     places = _places(comparison)
     parts += [_side_by_side([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
+    parts += [_by_class([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
     parts += [_by_generator(cells)] if any(cell.generators for cell in cells) else []
     parts += [_differences(comparison)] if comparison.contrasts else []
     parts.append(_cost(cells))
-    return Group(*(piece for part in parts for piece in (part, Text())))
+    return Group(*(piece for part in parts if part is not None for piece in (part, Text())))
 
 
 def ordered(comparison: Comparison) -> list[Cell]:
@@ -52,14 +54,6 @@ def ordered(comparison: Comparison) -> list[Cell]:
 def marked_name(cell: Cell) -> str:
     """The arm, with the marks of what it is not compared for."""
     return cell.arm + (f" {OTHER_MARK}" if cell.other_budget else "") + (f" {CUT_MARK}" if cell.cut else "")
-
-
-def spread(found: Summary | None, name: str) -> str:
-    """Mean ± sample std, shares in per cent."""
-    if found is None:
-        return MISSING
-    std = "" if found.std is None else f" ± {number(found.std, name in PERCENT)}"
-    return number(found.mean, name in PERCENT) + std
 
 
 def _places(comparison: Comparison) -> list[tuple[str, str]]:
@@ -122,6 +116,15 @@ def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
             table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
         table.add_section()
     return table
+
+
+def _by_class(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table | None:
+    """F1 of each class; None where nobody's is known."""
+    task, split = cells[0].task, cells[0].split
+    taught = [t.score for t in teachers if (t.score.task, t.score.split) == (task, split) and t.score.f1][:1]
+    lines = [Line(TEACHER, "", Arm(TEACHER, (score,)).metrics()) for score in taught]
+    lines += [Line(marked_name(cell), str(cell.k), cell.metrics()) for cell in cells]
+    return by_class(f"{task}, {split}", lines, caption=caption(cells))
 
 
 def _by_generator(cells: Sequence[Cell]) -> Table:

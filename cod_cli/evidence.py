@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cod_cli.arms import TEACHER, base_name
 from cod_cli.artifacts import Run, SweepFolder
+from cod_cli.byclass import with_f1
 from cod_cli.errors import CodError
 from cod_cli.kinds import RIVALS
 from cod_cli.records import Prediction, Score, Student, SweepPlan
@@ -99,22 +100,25 @@ def _results(run: Run) -> list[Result]:
     made = run.shots.manifest()
     students = {name: run.read_student(name) for name in run.student_names()}
     predictions = {(row.student, row.task, row.split): row for row in run.read_predictions()}
+    scored = run.scores.manifest()
+    labels = scored.labels if scored else []
     takes: dict[str | None, _Take] = {}
     results = []
     for score in run.scores.peek():
+        prediction = predictions.get((score.student, score.task, score.split))
         if score.mix not in takes:
             takes[score.mix] = _take(run, score.mix)
         student = students.get(score.student)
         results.append(
             Result(
                 run=run,
-                score=score,
+                score=with_f1(score, prediction, labels),
                 arm=base_name(score),
                 draw=made.seed if made else score.seed,
                 cut=bool(student and student.cut_from_teacher),
                 cost=takes[score.mix].cost(score),
                 student=student,
-                prediction=predictions.get((score.student, score.task, score.split)),
+                prediction=prediction,
             )
         )
     return results

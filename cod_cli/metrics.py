@@ -75,12 +75,18 @@ def accuracy(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
     return float((_indices(truth) == _indices(decided)).mean())
 
 
+def f1(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> Floats:
+    """F1 of each class ``(classes,)``; 0 for one that is neither true nor decided anywhere."""
+    truth, decided = _indices(truth), _indices(decided)
+    right, true, chosen = (np.bincount(at, minlength=classes) for at in (truth[truth == decided], truth, decided))
+    # 2TP / (2TP + FP + FN), by hand: `cod report` counts it for older runs and is not to wait for scikit-learn.
+    values: Floats = 2 * right / np.maximum(true + chosen, 1)
+    return values
+
+
 def macro_f1(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> float:
     """Mean F1 over all ``classes``; one that is neither true nor decided anywhere counts as 0."""
-    from sklearn.metrics import f1_score
-
-    truth, decided = _indices(truth), _indices(decided)
-    return float(f1_score(truth, decided, labels=list(range(classes)), average="macro", zero_division=0))
+    return float(f1(truth, decided, classes).mean())
 
 
 def mcc(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:

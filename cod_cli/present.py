@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cod_cli import comparison_tables, tables, why_tables
+from cod_cli import class_tables, comparison_tables, tables, why_tables
 from cod_cli.artifacts import Run
 from cod_cli.kinds import OTHER_BUDGET
 from cod_cli.prices import Estimate
@@ -160,7 +160,9 @@ def eval_(result: EvalResult | EvalPlan) -> RenderableType:
         lines = [_estimate(f"{name}, {plan.rows} rows", what) for name, what in plan.estimates.items()]
         return printable("\n".join([*lines, "Nothing was sent."]))
     result = cast("EvalResult", result)
-    return tables.scores(result.scores, result.cut, result.lacking)
+    return Group(
+        tables.scores(result.scores, result.cut, result.lacking), class_tables.scores(result.scores, result.cut)
+    )
 
 
 def report(result: ReportResult) -> RenderableType:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from cod_cli.arms import TEACHER, base_name
 from cod_cli.artifacts import Run
+from cod_cli.byclass import with_f1
 from cod_cli.heldout import HeldOut
 from cod_cli.jsonl import write_records
 from cod_cli.records import Prediction, Score
@@ -22,18 +23,21 @@ class ScoreBook:
         self._file = run.scores
         manifest = run.scores.manifest()
         self._digests = manifest.inputs if manifest else {}
-        self._scores = {_place(score): score for score in run.scores.peek()}
         self._predictions = {_place(row): row for row in run.read_predictions()}
+        self._scores = {_place(s): with_f1(s, self._predictions.get(_place(s)), labels) for s in run.scores.peek()}
 
     def holds(self, name: str, digest: str) -> bool:
         """Whether a score is there that was made from the same things."""
         return self._key(name) in self._scores and self._digests.get("/".join(self._key(name))) == digest
 
     def put(self, score: Score, digest: str, prediction: Prediction) -> None:
-        """Replace a score and what it was counted from, and save; the score last, since it says that all is there."""
+        """Replace a score and what it was counted from, and save; the score last, since it says that all is there.
+
+        F1 by class is added to it.
+        """
         self._predictions[self._key(score.student)] = prediction
         write_records(self._run.predictions, self._predictions.values())
-        self._scores[self._key(score.student)] = score
+        self._scores[self._key(score.student)] = with_f1(score, prediction, self.labels)
         self._digests = {**self._digests, "/".join(self._key(score.student)): digest}
         self._save(complete=False)
 

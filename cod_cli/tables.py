@@ -102,7 +102,7 @@ def sweep(rows: Sequence[Reached]) -> Table:
     table.add_column("arm", overflow="fold")
     for k in ks:
         table.add_column(f"k = {k}", justify="right", no_wrap=True)
-    cells = {(row.task, row.arm, row.k): _mean_and_std(row.summary) for row in rows}
+    cells = {(row.task, row.arm, row.k): f"{spread(row.summary, 'accuracy')} ({row.summary.n})" for row in rows}
     for task, arm in dict.fromkeys((row.task, row.arm) for row in rows):
         other = any(row.other_budget for row in rows if (row.task, row.arm) == (task, arm))
         name = f"{arm} {OTHER_MARK}" if other else arm
@@ -110,11 +110,6 @@ def sweep(rows: Sequence[Reached]) -> Table:
     if any(row.other_budget for row in rows):
         table.caption = f"{OTHER_MARK} other rows or steps than the baseline: not to be compared"
     return table
-
-
-def _mean_and_std(found: Summary) -> str:
-    std = "" if found.n < 2 else f" ± {number(found.std, percent=True)}"
-    return f"{number(found.mean, percent=True)}{std} ({found.n})"
 
 
 def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
@@ -126,8 +121,7 @@ def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
     table.add_row("teacher", number(teacher.accuracy, percent=True), "")
     names = {"shots": f"KD: {k} real rows", "cod": f"KD+CoD: {k} rows, half of them counterfactuals"}
     for mix, found in reached.items():
-        spread = "" if found.std is None else f" ± {number(found.std, percent=True)}"
-        table.add_row(names[mix], number(found.mean, percent=True) + spread, str(found.n))
+        table.add_row(names[mix], spread(found, "accuracy"), str(found.n))
     return table
 
 
@@ -278,6 +272,14 @@ def number(value: float | None, percent: bool = False, *, digits: int | None = N
     if digits is None:
         digits = 1 if percent else 3
     return f"{100 * value if percent else value:.{digits}f}"
+
+
+def spread(found: Summary | None, metric: str) -> str:
+    """Mean ± sample std, shares in per cent; a dash for none."""
+    if found is None:
+        return MISSING
+    std = "" if found.std is None else f" ± {number(found.std, metric in PERCENT)}"
+    return number(found.mean, metric in PERCENT) + std
 
 
 def bare_table(title: str, **options: Any) -> Table:

@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cod_cli.comparison import Cell, Comparison
-from cod_cli.comparison_tables import NAMES, caption, marked_name, ordered, spread
+from cod_cli.comparison_tables import NAMES, caption, marked_name, ordered
 from cod_cli.metrics import Summary
 from cod_cli.report import printable
-from cod_cli.tables import HEADINGS, MISSING, bare_table, number
+from cod_cli.tables import HEADINGS, MISSING, bare_table, number, spread
 from cod_cli.why import HELD_OUT, OWN, QUANTITIES, Correlation, Why
 
 QUANTITY_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}

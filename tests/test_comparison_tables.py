@@ -84,6 +84,15 @@ def test_nothing_is_wider_than_80_columns(runs: Path) -> None:
     assert "…" not in narrow
 
 
+def test_f1_by_class_has_a_table_where_it_is_known(runs: Path, tmp_path: Path) -> None:
+    assert "F1 by class" not in shown(runs)
+    for seed, low in enumerate((0.2, 0.4)):
+        scored_run(tmp_path / f"f{seed}", {"kd-x": 0.5}, seed=seed, k=32, f1={"negative": low, "positive": 0.8})
+    text = shown(tmp_path)
+    assert line(text, "32 kd-x", "F1 by class").split()[2:] == ["30.0", "±", "14.1", "80.0", "±", "0.0"]
+    assert "kd-cod" not in text[text.index("F1 by class") : text.index("Differences")]
+
+
 def test_boundary_agreement_is_told_by_who_wrote_the_held_out_pairs(tmp_path: Path) -> None:
     for seed, (one, two) in enumerate([(0.2, 0.5), (0.4, 0.9)]):
         by = {"editor": one, "openai:m": two}

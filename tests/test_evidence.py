@@ -6,7 +6,7 @@ import pytest
 
 from cod_cli.errors import CodError
 from cod_cli.evidence import Cost, read_evidence
-from tests.evidence_of import rescore, scored_run, sweep_json, took, trained
+from tests.evidence_of import predicted, rescore, scored_run, sweep_json, took, trained
 
 TWO = {"kd-shots": 0.6, "kd-cod": 0.7}
 
@@ -23,6 +23,14 @@ def test_every_run_is_found_however_deep_and_small_k_comes_first(tmp_path: Path)
 def test_one_run_alone_is_evidence_too(tmp_path: Path) -> None:
     scored_run(tmp_path / "run", TWO)
     assert [result.arm for result in read_evidence(tmp_path / "run").results] == ["kd-shots", "kd-cod"]
+
+
+def test_runs_scored_before_there_was_f1_by_class_have_it_from_what_was_decided(tmp_path: Path) -> None:
+    run = scored_run(tmp_path / "run", TWO, n=4)
+    predicted(run, {"kd-cod": [0, 0, 1, 1]}, [0, 1, 1, 1])
+    assert '"f1"' not in run.scores.path.read_text()
+    found = {result.arm: result.score.f1 for result in read_evidence(tmp_path).results}
+    assert found == {"kd-shots": None, "kd-cod": pytest.approx({"negative": 2 / 3, "positive": 4 / 5}, abs=1e-6)}
 
 
 def test_archived_scores_are_left_alone(tmp_path: Path) -> None:

@@ -34,6 +34,20 @@ def test_macro_f1_counts_a_class_of_the_label_set_that_never_occurs_as_zero() ->
     assert metrics.macro_f1([0, 1, 1], [0, 0, 1], classes=3) == pytest.approx(4 / 9)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_f1_of_each_class_equals_scikit_learns_also_for_one_never_true_or_never_decided(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # 0 and 1 are both, 2 is only true, 3 only decided, 4 neither.
+    truth, decided = rng.choice([0, 1, 2], size=60), rng.choice([0, 1, 3], size=60)
+    expected = sk.f1_score(truth, decided, labels=range(5), average=None, zero_division=0)
+    found = metrics.f1(truth, decided, classes=5)
+    assert found == pytest.approx(expected)
+    assert found[:2].min() > 0
+    assert found[2:].tolist() == [0, 0, 0]
+    macro = sk.f1_score(truth, decided, labels=range(5), average="macro", zero_division=0)
+    assert metrics.macro_f1(truth, decided, classes=5) == pytest.approx(macro)
+
+
 def test_mcc_equals_the_confusion_matrix_formula() -> None:
     truth, decided = [1] * 6 + [0] * 4, [1] * 5 + [0] + [0] * 3 + [1]
     tp, fn, tn, fp = 5, 1, 3, 1

@@ -12,7 +12,7 @@ from cod_cli.evidence import Evidence
 from cod_cli.page.commands import commands
 from cod_cli.page.exhibits import exhibits
 from cod_cli.page.markup import Child, Markup, el, join
-from cod_cli.page.numbers import boundary, calibration, cost, numbers, over_k
+from cod_cli.page.numbers import boundary, by_class, calibration, cost, numbers, over_k
 from cod_cli.page.published import published_figures
 from cod_cli.page.reasons import reasons
 from cod_cli.page.texts import margins, pairs, quality
@@ -31,6 +31,7 @@ def page(evidence: Evidence, comparison: Comparison, why: Why | None = None) -> 
         "Accuracy and agreement against k": over_k(comparison, evidence.teachers),
         "Differences": differences(comparison),
         "Numbers": numbers(comparison, evidence.teachers),
+        "F1 by class": by_class(comparison, evidence.teachers),
         "Agreement at the boundary": boundary(comparison),
         "What a student took": cost(comparison),
         "Calibration": calibration(comparison, evidence.teachers),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from cod_cli.byclass import classes_in, f1_of
 from cod_cli.comparison import BY_GENERATOR, Cell, Comparison
 from cod_cli.comparison_tables import COST, NAMES, OTHER_CAPTION, marked_name, ordered, teacher_of
 from cod_cli.evidence import Result
@@ -91,6 +92,27 @@ def _reached(cell: Cell, metrics: Sequence[str], anchor: str | None) -> Markup:
     values = [spread(found.get(name), name) for name in metrics]
     name = el("a", marked_name(cell), href=f"#{anchor}") if anchor else marked_name(cell)
     return row(name, [quantity(cell.n, str(cell.n)), *values])
+
+
+def by_class(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
+    """F1 of each class of a task, where it is known."""
+    shown: list[Child] = []
+    for place in places(comparison):
+        cells = [cell for cell in ordered(comparison) if (cell.task, cell.split) == place and classes_in(cell.values)]
+        classes = list(dict.fromkeys(name for cell in cells for name in classes_in(cell.values)))
+        headings = ["arm", *classes]
+        taught = [t.score.f1 for t in teachers if (t.score.task, t.score.split) == place and t.score.f1][:1]
+        bodies = [body([row("teacher", [measured(f1.get(c), "macro_f1") for c in classes])]) for f1 in taught]
+        for title, group in in_groups(cells, with_place=False).items():
+            rows = [_of_classes(cell, classes) for cell in group]
+            bodies.append(body(rows, title, len(headings)))
+        shown += [el("h3", f"{place[0]}, {place[1]}"), table(headings, *bodies)] if cells else []
+    return [el("p", "F1 in %, mean ± sample std over seeds."), *shown] if shown else []
+
+
+def _of_classes(cell: Cell, classes: Sequence[str]) -> Markup:
+    found = cell.metrics()
+    return row(marked_name(cell), [spread(found.get(f1_of(name)), "macro_f1") for name in classes])
 
 
 def boundary(comparison: Comparison) -> list[Child]:

@@ -130,10 +130,11 @@ class Score(SparseRecord):
     """What one student (or the teacher) reaches on one split; null where a field does not apply.
 
     ``boundary_agreement`` is over all held-out pairs, ``boundary_by_generator`` over those of each who wrote some.
+    ``f1`` is that of each class, in the order of the manifest's labels; a file of an older version lacks it.
     ``usage`` (prompt_tokens, completion_tokens) and ``cost`` are what an LLM that is scored itself has taken.
     """
 
-    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"boundary_by_generator", "usage", "cost"})
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"boundary_by_generator", "f1", "usage", "cost"})
 
     student: str
     method: str | None
@@ -156,6 +157,7 @@ class Score(SparseRecord):
     boundary_agreement: float | None
     seconds: float | None
     boundary_by_generator: dict[str, float] | None = None
+    f1: dict[str, float] | None = None
     usage: dict[str, int] | None = None
     cost: float | None = None
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cod_cli.arms import METRICS
+from cod_cli.byclass import classes_in, f1_of
 from cod_cli.comparison import Cell, Comparison, Contrast, compare
 from cod_cli.errors import UsageError
 from cod_cli.evidence import Evidence, read_evidence
@@ -89,8 +90,10 @@ def _why(evidence: Evidence, comparison: Comparison, settings: ReportSettings, u
 def rows(comparison: Comparison, why: Why | None = None) -> list[dict[str, Any]]:
     """One flat row for each arm at each k, all with the same keys; shares in [0, 1], null where there is nothing."""
     contrasts = {(c.task, c.split, c.k, c.arm): c for c in comparison.contrasts}
+    classes = dict.fromkeys(name for cell in comparison.cells for name in classes_in(cell.values))
+    metrics = [*METRICS, *map(f1_of, classes)]
     return [
-        _row(cell, contrasts.get((*cell.key, cell.arm))) | (_explained(cell, why) if why else {})
+        _row(cell, metrics, contrasts.get((*cell.key, cell.arm))) | (_explained(cell, why) if why else {})
         for cell in comparison.cells
     ]
 
@@ -104,10 +107,10 @@ def _explained(cell: Cell, why: Why) -> dict[str, Any]:
     return measured
 
 
-def _row(cell: Cell, contrast: Contrast | None) -> dict[str, Any]:
+def _row(cell: Cell, metrics: Sequence[str], contrast: Contrast | None) -> dict[str, Any]:
     found = cell.metrics()
     measured: dict[str, Any] = {}
-    for name in METRICS:
+    for name in metrics:
         here = found.get(name)
         measured |= {name: here.mean if here else None, f"{name}_std": here.std if here else None}
     return {

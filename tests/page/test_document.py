@@ -212,6 +212,17 @@ def test_names_from_elsewhere_stay_text(tmp_path: Path) -> None:
     assert root.all("li")[0].all("p")[0].text == f"bad good {shown}"
 
 
+def test_f1_stands_there_class_by_class_where_it_is_known(tmp_path: Path) -> None:
+    for seed, low in enumerate((0.2, 0.4)):
+        f1 = {"<b>no</b>": low, "yes": 0.8}
+        scored_run(tmp_path / f"s{seed}", {"kd-cod": 0.5}, seed=seed, f1=f1)
+        scored_run(tmp_path / f"older-s{seed}", {"kd-shots": 0.5}, seed=seed)
+    table = read_page(made(tmp_path)[2]).section("F1 by class").table()
+    assert numbers(table["k = 16: kd-cod"]["<b>no</b>"]) == pytest.approx([0.3, 0.02**0.5])
+    assert table["k = 16: kd-cod"]["yes"].text == "80.0 ± 0.0"
+    assert list(table) == ["k = 16: kd-cod"]
+
+
 def test_agreement_at_the_boundary_is_told_by_who_wrote_the_pairs(tmp_path: Path) -> None:
     for seed, (one, two) in enumerate([(0.2, 0.5), (0.4, 0.9)]):
         by = {"editor": one, "openai:m": two}

@@ -112,6 +112,8 @@ def test_scores_equal_an_independent_computation(run: Run, teacher: Path) -> Non
     assert score.n == 40
     assert score.accuracy == pytest.approx(sk.accuracy_score(truth, decided), abs=1e-6)
     assert score.macro_f1 == pytest.approx(sk.f1_score(truth, decided, average="macro"), abs=1e-6)
+    by_class = sk.f1_score(truth, decided, labels=[0, 1], average=None, zero_division=0)
+    assert score.f1 == pytest.approx(dict(zip(LABELS, by_class, strict=True)), abs=1e-6)
     assert score.mcc == pytest.approx(sk.matthews_corrcoef(truth, decided), abs=1e-6)
     assert score.brier == pytest.approx(sk.brier_score_loss(truth, q, labels=[0, 1], scale_by_half=False), abs=1e-4)
     assert score.agreement == pytest.approx((decided == p.argmax(axis=1)).mean(), abs=1e-6)
@@ -142,6 +144,24 @@ def test_a_student_with_its_labels_in_another_order_is_scored_by_their_names(run
     score = by_name(run_eval(run))["twisted"]
     assert score.accuracy == 0.0
     assert score.agreement == 0.0
+
+
+def test_teacher_and_neighbours_have_f1_by_class_too(run: Run, tmp_path: Path) -> None:
+    scores = by_name(run_eval(run, neighbours=str(tiny_base(tmp_path / "encoder"))))
+    assert scores["teacher"].f1 == {"negative": 1.0, "positive": 1.0}
+    assert list(scores["neighbours"].f1 or {}) == LABELS
+    assert np.mean(list((scores["neighbours"].f1 or {}).values())) == pytest.approx(scores["neighbours"].macro_f1)
+
+
+def test_a_score_of_an_older_version_gets_its_f1_by_class_without_being_scored_again(run: Run) -> None:
+    add_student(run, "kd-shots")
+    now = run_eval(run).scores
+    older = [{name: value for name, value in s.model_dump().items() if name != "f1"} for s in now]
+    run.scores.path.write_text("".join(json.dumps(row) + "\n" for row in older))
+    assert [score.f1 for score in run.scores.read()] == [None, None]
+    result = run_eval(run)
+    assert result.new == ()
+    assert result.scores == now == tuple(run.scores.read())
 
 
 def test_seeds_of_one_arm_are_summarised_in_json(run: Run) -> None:

@@ -400,6 +400,7 @@ def test_the_llm_itself_is_scored_without_and_with_shots(scored_run: Run, llm: F
     zero, shown = rows["zero-shot"], rows["in-context"]
     assert (zero.method, zero.mix, zero.shots, shown.shots, shown.k) == ("prompt", None, 0, 8, 8)
     assert zero.accuracy == shown.accuracy == 1.0
+    assert zero.f1 == shown.f1 == {"negative": 1.0, "positive": 1.0}
     assert len(llm.requests) == 2 * zero.n
     assert sorted({len(body["messages"]) for body in llm.requests}) == [2, 18]
     assert zero.usage

@@ -45,6 +45,19 @@ def test_csv_has_a_line_for_each_arm_with_every_number(runs: Path, tmp_path: Pat
     assert float(shots["cost_shots"]) == 16
 
 
+def test_csv_and_json_have_f1_of_every_class_of_every_task(runs: Path, tmp_path: Path) -> None:
+    for seed, low in enumerate((0.2, 0.4)):
+        f1 = {"no": low, "yes, sir": 0.8}
+        scored_run(runs / f"mine-s{seed}", {"kd-cod": 0.5}, seed=seed, task="mine", f1=f1)
+    result = run_report(runs, csv=tmp_path / "table.csv")
+    with result.written[0].open(encoding="utf-8", newline="") as file:
+        mine, *others = csv.DictReader(file)
+    assert (mine["task"], float(mine["f1[no]"]), float(mine["f1[yes, sir]"])) == ("mine", pytest.approx(0.3), 0.8)
+    assert float(mine["f1[no]_std"]) == pytest.approx(0.02**0.5)
+    assert [row["f1[no]"] for row in others] == ["", ""]
+    assert result.as_json()["arms"][0]["f1[no]"] == pytest.approx(0.3)
+
+
 def test_json_holds_the_same_numbers(runs: Path) -> None:
     document = json.loads(json.dumps(run_report(runs).as_json()))
     assert document["baseline"] == "kd-shots"
