@@ -32,11 +32,14 @@ def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
     chosen = tones(comparison)
     shown: list[Child] = []
     for place in places(comparison):
-        cells = [cell for cell in comparison.cells if (cell.task, cell.split) == place]
+        # A prompt without shots, k = 0, has no place on a log scale: it stands in the tables.
+        cells = [cell for cell in comparison.cells if (cell.task, cell.split) == place and cell.k]
         if len({cell.k for cell in cells}) < 2:
             continue
-        metrics = [name for name in ("accuracy", "agreement") if any(name in cell.values for cell in cells)]
+        metrics = [name for name in ("accuracy", "agreement") if any(_drawn(cell, name, chosen) for cell in cells)]
         charts = [_chart(name, cells, chosen, teacher_of(teachers, *place, name)) for name in metrics]
+        if not charts:
+            continue
         here = {arm: tone for arm, tone in chosen.items() if any(cell.arm == arm for cell in cells)}
         left_out = len({cell.arm for cell in cells} - here.keys())
         more = f" {left_out} more arm{'s stand' if left_out > 1 else ' stands'} in the tables." if left_out else ""
@@ -47,6 +50,10 @@ def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
             el("p", f"Bands: ± one sample std over seeds.{more}", class_="note"),
         ]
     return shown
+
+
+def _drawn(cell: Cell, metric: str, chosen: Mapping[str, str]) -> bool:
+    return cell.arm in chosen and metric in cell.values
 
 
 def _chart(metric: str, cells: Sequence[Cell], chosen: Mapping[str, str], teacher: float | None) -> Markup:
