@@ -10,7 +10,7 @@ from cod_cli.comparison import Comparison, compare
 from cod_cli.evidence import read_evidence
 from cod_cli.statistics import rank_correlation
 from cod_cli.why import HELD_OUT, Correlation, Probe, Probes, Why, explain
-from tests.evidence_of import rescore, scored_run
+from tests.evidence_of import rescore, scored_run, trained
 
 ACCURACY = {"kd-shots": [0.60, 0.55, 0.62], "kd-cod": [0.70, 0.66, 0.71]}
 TOLD = {"kd-shots": [0.2, 0.5, 0.3], "kd-cod": [0.9, 0.4, 1.1]}
@@ -82,6 +82,28 @@ def test_arms_of_another_budget_are_shown_and_not_correlated(runs: Path) -> None
     found = explain(compared(runs), Probes({**probes.found, **more}, 1.0, {}, ()))
     assert {arm.arm for arm in found.arms} == {"kd-shots", "kd-cod", "all"}
     assert of(found, "uncertainty").n == 6
+
+
+def test_students_cut_from_their_teacher_are_shown_and_not_correlated(runs: Path) -> None:
+    for run in read_evidence(runs).runs:
+        trained(run, "kd-cod", cut_from_teacher=True)
+    found = explain(compared(runs), told(runs))
+    assert {arm.arm for arm in found.arms} == {"kd-shots", "kd-cod"}
+    assert of(found, "uncertainty").n == 3
+
+
+def test_neither_k_nor_tasks_are_mixed_in_a_correlation(tmp_path: Path) -> None:
+    places = [("sst2", 16), ("sst2", 32), ("cola", 16)]
+    probes = {}
+    for offset, (task, k) in enumerate(places):
+        for seed in range(3):
+            folder = tmp_path / f"{task}-k{k}-s{seed}"
+            # Within a place the quantity falls as accuracy rises, over all places it rises with it.
+            scored_run(folder, {"kd-shots": 0.5 + offset / 10 + seed / 100}, seed=seed, k=k, task=task)
+            probes[folder, "kd-shots"] = Probe(uncertainty=offset - seed / 10)
+    found = explain(compared(tmp_path), Probes(probes, 1.0, {}, ())).correlations
+    assert {(c.task, c.k) for c in found} == set(places)
+    assert [(c.n, c.rho) for c in found] == [(3, pytest.approx(-1))] * 3
 
 
 def test_arms_of_which_nothing_is_known_are_not_there(runs: Path) -> None:

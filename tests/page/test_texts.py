@@ -1,9 +1,12 @@
 """The pairs on the page: what changed is marked, and every word is there."""
 
+import numpy as np
 import pytest
 
+from cod_cli.page.exhibits import Exhibit, margin
 from cod_cli.page.markup import join
-from cod_cli.page.texts import marked
+from cod_cli.page.texts import marked, pairs
+from tests.evidence_of import counterfactual
 from tests.page_of import Node, read_page
 
 PAIRS = [
@@ -46,3 +49,14 @@ def test_only_the_changed_words_are_marked() -> None:
 
 def test_lines_stay_lines() -> None:
     assert "\n" in shown("first line\nbad", "first line\ngood").text
+
+
+@pytest.mark.parametrize(("flipped", "said"), [(True, False), (None, False), (False, True)])
+def test_a_pair_that_does_not_flip_the_teacher_says_so(flipped: bool | None, said: bool) -> None:
+    cfe = counterfactual("sst2/train/1", "a fine film", flipped=flipped)
+    shown = pairs([Exhibit("sst2", ((cfe, "a dull film"),), None, {})])
+    assert ("does not flip the teacher" in read_page(join(*shown)).text) is said
+
+
+def test_a_margin_is_that_of_the_two_likeliest_classes() -> None:
+    assert margin(np.log([0.1, 0.6, 0.3]).tolist()) == pytest.approx(0.3)
