@@ -91,10 +91,16 @@ def training_of(result: Result) -> list[str]:
     recorded = {**student.settings, "seed": str(student.seed)}
     if student.name != f"{student.method}-{student.mix}":
         recorded["name"] = student.name
-    return [
-        command_line("cod distill", result.run.folder, DistillSettings, recorded),
-        f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}",
-    ]
+    return [command_line("cod distill", result.run.folder, DistillSettings, recorded), *_scoring(result)]
+
+
+def _scoring(result: Result) -> list[str]:
+    """What scored one student; where the rows of other data are is written down nowhere."""
+    command = f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}"
+    sources = {shot.id.rsplit("/", 2)[0] for shot in result.run.shots.peek()}
+    if not sources or result.score.task in sources:
+        return [command]
+    return [f"# DATA: {' '.join(result.score.task.split())}, which the shots are not from", f"{command} --data DATA"]
 
 
 def quoted(text: str) -> str:

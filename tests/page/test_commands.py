@@ -20,7 +20,7 @@ from cod_cli.settings import (
     Settings,
     options_of,
 )
-from tests.evidence_of import LABELS, scored_run, trained
+from tests.evidence_of import LABELS, scored_run, trained, with_pairs
 
 RECORDED: list[tuple[str, Settings]] = [
     ("cod sample", SampleSettings(data="my data/it's.csv", shots="16", seed=3, text_column=("title", "body"))),
@@ -113,6 +113,17 @@ def test_a_student_is_trained_under_its_own_name_and_scored_on_its_split(tmp_pat
         "shots",
     )
     assert parsed(evaluate)[1]["split"] == "validation"
+
+
+@pytest.mark.parametrize(("drawn_from", "more"), [("mine", ""), ("reviews", " --data DATA")])
+def test_rows_of_other_data_than_the_shots_are_named(tmp_path: Path, drawn_from: str, more: str) -> None:
+    run = scored_run(tmp_path / "r", {"kd-shots": 0.6}, task="mine", split="all")
+    with_pairs(run, [("bad", "good")], task=drawn_from)
+    trained(run, "kd-shots")
+    (result,) = read_evidence(tmp_path).results
+    _, *scoring = training_of(result)
+    assert scoring[-1] == f"cod eval {run.folder} --split all{more}"
+    assert scoring[:-1] == (["# DATA: mine, which the shots are not from"] if more else [])
 
 
 def test_a_student_named_by_default_is_given_no_name(tmp_path: Path) -> None:
