@@ -148,6 +148,7 @@ class SweepFolder:
         self.folder = Path(folder)
         self.path = self.folder / "sweep.json"
         self.grid = self.folder / "grid.yaml"
+        self.lock = self.folder / ".lock"
 
     def run(self, folder: str) -> Run:
         """One of its runs, by its folder within the sweep's."""

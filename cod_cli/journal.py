@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from cod_cli.chat import Choice, Outcome, Request
 from cod_cli.errors import CodError
 from cod_cli.jsonl import read_records, to_line
+from cod_cli.locks import lock
 from cod_cli.records import Record, Reply, TeacherReply
 
 R = TypeVar("R", bound=Record)
@@ -48,7 +49,7 @@ class Journal(Generic[R]):
         self._queue: queue.SimpleQueue[tuple[bytes, Future[None]] | None] = queue.SimpleQueue()
         self._broken: OSError | None = None
         try:
-            _lock(self._file, path)
+            lock(self._file, path)
             _cut_torn_line(self._file)
             self._earlier: dict[str, list[R]] = {}
             for row in read_records(path, record):
@@ -115,19 +116,6 @@ class Journal(Generic[R]):
             self._broken = error
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, end)
-
-
-def _lock(file: int, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CodError(f"another process is writing {path}", "wait until it has ended, or use another folder") from None
-    except OSError:  # a file system without locks
-        return
 
 
 def _cut_torn_line(file: int) -> None:

@@ -19,6 +19,7 @@ from cod_cli.artifacts import Run, SweepFolder
 from cod_cli.errors import CodError, PartialError
 from cod_cli.grid import Grid, RunPlan
 from cod_cli.gridfile import parse_grid, read_grid, shipped
+from cod_cli.locks import alone
 from cod_cli.records import SweepCell, SweepPlan
 from cod_cli.report import Ui
 from cod_cli.settings import DistillSettings, SweepSettings
@@ -89,8 +90,9 @@ def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | Sw
     missing = [run for run in runs if run.folder in unfinished]
     if settings.dry_run:
         return estimate(folder, plan, runs, missing, settings.jobs)
-    folder.write(plan, wanted.entries)
-    trained = _work(folder, plan, missing, settings, ui)
+    with alone(folder.lock):
+        folder.write(plan, wanted.entries)
+        trained = _work(folder, plan, missing, settings, ui)
     book = folder.read() or plan
     return SweepResult(
         folder.folder, book, tuple(reached(folder, book, runs)), trained, round(perf_counter() - started, 1)

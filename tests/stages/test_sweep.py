@@ -16,6 +16,7 @@ import yaml
 from cod_cli.artifacts import SweepFolder
 from cod_cli.errors import CodError
 from cod_cli.jsonl import write_jsonl
+from cod_cli.locks import alone
 from cod_cli.report import Ui
 from cod_cli.settings import SweepSettings
 from cod_cli.stages.sweep import SweepResult, sweep
@@ -224,6 +225,14 @@ def test_two_jobs_reach_what_one_does(tmp_path: Path, grid: dict[str, Any]) -> N
     two = sweep(written(tmp_path, grid), SweepSettings(out=tmp_path / "two", jobs=2), Ui.silent())
     assert isinstance(two, SweepResult)
     assert two.reached == one.reached
+
+
+def test_a_second_sweep_of_the_same_folder_is_refused_while_the_first_is_at_work(
+    tmp_path: Path, grid: dict[str, Any]
+) -> None:
+    with alone(SweepFolder(tmp_path / "out").lock), pytest.raises(CodError, match="another process"):
+        run(tmp_path, grid)
+    assert run(tmp_path, grid).trained == 4
 
 
 def test_dropped_weights_leave_scores_and_settings(tmp_path: Path, grid: dict[str, Any]) -> None:
