@@ -26,8 +26,9 @@ class Probe:
     """What was measured for one student; null where it could not be.
 
     ``uncertainty`` and ``log_det`` are about the rows that it trained on (`fisher`); ``crossed`` is the share of pairs
-    on whose segment it, too, changes from the teacher's one class to the other (`crossing`), ``gap`` the mean distance
-    there between its crossing and the teacher's, as a share of the segment, over the pairs that it crosses.
+    on whose segment it, too, changes from the teacher's one class to the other (`crossing`; it may like a third better
+    than both), ``gap`` the mean distance there between its crossing and the teacher's, as a share of the segment, over
+    the pairs that it crosses.
     """
 
     uncertainty: float | None = None

@@ -77,7 +77,7 @@ def meanings(found: Why) -> dict[str, str]:
         "log_det": f"log det(I + F/λ) with λ = {found.ridge:g}, in nats; F = Σ p(1-p) zzᵀ is the Fisher information of "
         "the rows about a linear classifier on the teacher's features z: also counts in how many directions they tell",
         "crossed": "share of pairs (text, CFE), aligned token by token, between which the student changes its decision "
-        f"as the teacher does: {_pairs(found.pairs)}{lost}",
+        f"as the teacher does (with more than two classes: its order of these two): {_pairs(found.pairs)}{lost}",
         "gap": "how far from the teacher's place it does so, on the way from text (0) to CFE (1) in embedding space; "
         "over the crossed pairs only, so with few of them it says little",
     }

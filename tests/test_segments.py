@@ -71,6 +71,15 @@ def test_a_teacher_crosses_its_pairs_and_a_copy_of_it_crosses_them_there(teacher
     np.testing.assert_array_equal(found, crossings(Segments(copy, pairs, [0, 1]).margins, 4))
 
 
+def test_a_third_class_that_it_likes_better_than_both_does_not_count(tmp_path: Path) -> None:
+    classifier = load(tmp_path)
+    rows, places = np.arange(3), np.full(3, 0.4)
+    before = Segments(classifier, PAIRS[:3], ORDER).margins(rows, places)
+    with torch.no_grad():
+        classifier.model.classifier.bias[2] += 100
+    np.testing.assert_allclose(Segments(classifier, PAIRS[:3], ORDER).margins(rows, places), before, rtol=1e-5)
+
+
 def test_texts_are_cut_where_the_classifier_cuts_them(tmp_path: Path) -> None:
     classifier = load(tmp_path)
     long = [Pair("a dull story . " * 40, "a clever and strong story . " * 40, 0, 1)]

@@ -49,7 +49,10 @@ def test_quantities_stand_beside_accuracy(runs: Path) -> None:
     text = shown(runs, probes(runs, {HELD_OUT: [36, 40, 36]}))
     cod = "16 kd-cod 66.0 ± 1.0 0.30 ± 0.10 4.50 ± 0.00 20.0 ± 0.0 0.10 ± 0.00"
     assert line(text, "16 kd-cod ") == cod.split()
-    assert "as the teacher does: 36 to 40 held-out pairs a run" in unwrapped(text)
+    assert (
+        "as the teacher does (with more than two classes: its order of these two): 36 to 40 held-out pairs a run"
+        in unwrapped(text)
+    )
 
 
 def test_an_arm_whose_students_do_not_all_have_a_number_says_how_many(runs: Path) -> None:
