@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import regex
 from rapidfuzz.distance import Levenshtein
@@ -45,11 +46,17 @@ def tokenize(text: str) -> list[Token]:
     """Words and punctuation marks in order; joined with their spaces they give the text back, but for white space
     at its end.
     """
+    return list(_tokens(text))
+
+
+# A pair is asked for its spans, its edit and its marked words in turn: its texts need not be read each time.
+@lru_cache(maxsize=256)
+def _tokens(text: str) -> tuple[Token, ...]:
     tokens, end = [], 0
     for match in _TOKENS.finditer(text):
         tokens.append(Token(text[end : match.start()], match.group()))
         end = match.end()
-    return tokens
+    return tuple(tokens)
 
 
 def cased(word: str, model: str) -> str:
@@ -66,8 +73,9 @@ def n_edits(source: str, target: str) -> int:
 
 def edit_ratio(source: str, target: str) -> float:
     """Word-level Levenshtein distance divided by the words of the longer text, in [0, 1]."""
-    longer = max(len(words(source)), len(words(target)))
-    return n_edits(source, target) / longer if longer else float(source != target)
+    before, after = words(source), words(target)
+    longer = max(len(before), len(after))
+    return Levenshtein.distance(before, after) / longer if longer else float(source != target)
 
 
 def spans(source: str, target: str) -> list[Span]:
