@@ -141,10 +141,9 @@ class Artifact(Generic[R]):
 def _refuse_other_settings(
     artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
 ) -> None:
-    names = sorted(old.settings.keys() | settings.keys())
-    changed = [
-        f"{n}: {old.settings.get(n)} → {settings.get(n)}" for n in names if old.settings.get(n) != settings.get(n)
-    ]
+    # An option that a file was made without, by an earlier version, does not tell the two apart.
+    names = sorted(old.settings.keys() & settings.keys())
+    changed = [f"{n}: {old.settings[n]} → {settings[n]}" for n in names if old.settings[n] != settings[n]]
     if not changed and old.teacher != teacher:
         changed = ["the teacher's weights have changed"]
     if changed:
