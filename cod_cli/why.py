@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from cod_cli.comparison import Cell, Comparison, Key
 from cod_cli.metrics import Summary, summary
@@ -66,10 +67,12 @@ class Explained:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's ρ between a quantity and the report's metric over ``n`` points, an arm's at one seed each.
+    """Spearman's ρ between a quantity and the report's metric over ``points``: (arm, seed, quantity, metric).
 
-    Of one task, split and k; arms of another budget and students cut from their teacher are left out. There is no p:
-    the points of one seed share their shots.
+    ``rho`` takes all points together, which mixes two things: ``between`` is that of the arms' means, ``within`` that
+    of the points less their arm's mean (other draws, same recipe; each arm takes one degree of freedom). Of one task,
+    split and k; arms of another budget and students cut from their teacher are left out. There is no p: the points of
+    one seed share their shots.
     """
 
     task: str
@@ -78,7 +81,19 @@ class Correlation:
     quantity: str
     metric: str
     rho: float | None
-    n: int
+    between: float | None
+    within: float | None
+    points: tuple[tuple[str, int | None, float, float], ...]
+
+    @property
+    def n(self) -> int:
+        """How many points."""
+        return len(self.points)
+
+    @property
+    def arms(self) -> int:
+        """How many arms they are of."""
+        return len({point[0] for point in self.points})
 
 
 @dataclass(frozen=True)
@@ -148,11 +163,26 @@ def _correlation(
     name: str, cells: Sequence[tuple[Cell, Mapping[str, Mapping[int | None, float]]]], metric: str
 ) -> Correlation:
     points = [
-        (value, cell.values[metric][seed])
+        (cell.arm, seed, value, cell.values[metric][seed])
         for cell, found in cells
         if not (cell.cut or cell.other_budget)
         for seed, value in found.get(name, {}).items()
         if metric in cell.values
     ]
-    quantity, reached = [point[0] for point in points], [point[1] for point in points]
-    return Correlation(*cells[0][0].key, name, metric, rank_correlation(quantity, reached), len(points))
+    by_arm: dict[str, list[tuple[float, float]]] = {}
+    for arm, _, *pair in points:
+        by_arm.setdefault(arm, []).append((pair[0], pair[1]))
+    means = [np.mean(pairs, axis=0) for pairs in by_arm.values()]
+    # An arm at one seed is its own mean and says nothing about draws.
+    centred = [np.asarray(pairs) - mean for pairs, mean in zip(by_arm.values(), means, strict=True) if len(pairs) > 1]
+    together = [np.asarray(pairs) for pairs in by_arm.values()]
+    rhos = (_rho(together), _rho([mean[None] for mean in means]), _rho(centred))
+    return Correlation(*cells[0][0].key, name, metric, *rhos, tuple(points))
+
+
+def _rho(pairs: Sequence[npt.NDArray[np.float64]]) -> float | None:
+    """The rank correlation of the two columns of some blocks; differences of rounding only are ties."""
+    if not pairs:
+        return None
+    first, second = np.round(np.concatenate(pairs), 12).T
+    return rank_correlation(first.tolist(), second.tolist())

@@ -1,6 +1,6 @@
 """What the paper proves, beside what the arms reached: the quantities, what they mean, how they go with the metric."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -97,21 +97,28 @@ def _pairs(pairs: Mapping[str, Sequence[int]]) -> str:
     return " or ".join(told)
 
 
+NO_P = (
+    "Between arms: of their means over seeds. Within arms: each point less its arm's mean, so other draws of the same "
+    "recipe. No p: points of one seed share their shots, so they are fewer than they seem."
+)
+RHOS: Mapping[str, Callable[[Correlation], tuple[float | None, int]]] = {
+    "between arms": lambda c: (c.between, c.arms),
+    "within arms": lambda c: (c.within, c.n),
+    "all together": lambda c: (c.rho, c.n),
+}
+
+
 def _correlations(found: Why, metric: str) -> Table:
-    table = bare_table(
-        f"Spearman's ρ with {NAMES[metric]} over arms and seeds (points)",
-        caption=Text("no p: points of one seed share their shots, so they are fewer than they seem"),
-    )
-    for heading in ("task", "k"):
+    table = bare_table(f"Spearman's ρ with {NAMES[metric]} (points)", caption=Text(NO_P))
+    for heading in ("task", "k", ""):
         table.add_column(heading, overflow="fold")
     for name in found.quantities:
         table.add_column(QUANTITY_NAMES[name].removesuffix(" %"), justify="right", no_wrap=True)
     signs = ("+" if QUANTITIES[name] > 0 else "-" for name in found.quantities)
-    table.add_row("predicted", "", *signs, end_section=True)
+    table.add_row("predicted", "", "", *signs, end_section=True)
     for (task, split, k), here in found.by_place().items():
-        table.add_row(printable(f"{task}, {split}"), str(k), *(_rho(here.get(name)) for name in found.quantities))
+        for words, pick in RHOS.items():
+            told = (pick(here[name]) if name in here else (None, 0) for name in found.quantities)
+            shown = [MISSING if rho is None else f"{rho:+.2f} ({n})" for rho, n in told]
+            table.add_row(printable(f"{task}, {split}"), str(k), words, *shown)
     return table
-
-
-def _rho(found: Correlation | None) -> str:
-    return MISSING if found is None or found.rho is None else f"{found.rho:+.2f} ({found.n})"

@@ -6,8 +6,8 @@ from typing import Any
 
 from cod_cli.artifacts import Run, SweepFolder, write_origin
 from cod_cli.jsonl import write_records
-from cod_cli.records import Counterfactual, Prediction, Score, Shot, SoftLabel, SweepPlan, text_sha
-from tests.records_of import made_student, score
+from cod_cli.records import Prediction, Score, Shot, SoftLabel, SweepPlan, text_sha
+from tests.records_of import counterfactual, made_student, score
 
 LABELS = ["negative", "positive"]
 ARMS = {"kd-shots": ("kd", "shots"), "kd-cod": ("kd", "cod"), "lwd-shots": ("lwd", "shots"), "lwd-cod": ("lwd", "cod")}
@@ -91,27 +91,6 @@ def with_pairs(run: Run, pairs: Sequence[tuple[str, str]], *, task: str = "sst2"
     run.shots.finish(made, shots)
     run.counterfactuals.finish(run.counterfactuals.begin({"generator": generator}, labels=LABELS), cfes)
     run.soft_labels.finish(run.soft_labels.begin({"teacher": "t"}, labels=LABELS), soft)
-
-
-def counterfactual(shot_id: str, text: str, **changes: Any) -> Counterfactual:
-    fields: dict[str, Any] = {
-        "id": f"{shot_id}~positive",
-        "shot_id": shot_id,
-        "text": text,
-        "label": "positive",
-        "source_label": "negative",
-        "kind": "cfe",
-        "generator": "editor",
-        "prompt": None,
-        "flipped": True,
-        "p_before": 0.12,
-        "p_after": 0.73,
-        "edit_ratio": 0.2,
-        "n_edits": 1,
-        "minimal": True,
-        "attempts": 1,
-    }
-    return Counterfactual(**fields | changes)
 
 
 def soft_label(row_id: str, text: str, logits: list[float]) -> SoftLabel:

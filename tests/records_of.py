@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cod_cli.records import Score, Student
+from cod_cli.records import Counterfactual, Score, Student
 
 
 def score(student: str, seed: int | None = 0, **changes: Any) -> Score:
@@ -58,3 +58,24 @@ def made_student(name: str, **changes: Any) -> Student:
         "created": "2025-01-01T00:00:00+00:00",
     }
     return Student(**fields | changes)
+
+
+def counterfactual(shot_id: str, text: str, **changes: Any) -> Counterfactual:
+    fields: dict[str, Any] = {
+        "id": f"{shot_id}~positive",
+        "shot_id": shot_id,
+        "text": text,
+        "label": "positive",
+        "source_label": "negative",
+        "kind": "cfe",
+        "generator": "editor",
+        "prompt": None,
+        "flipped": True,
+        "p_before": 0.12,
+        "p_after": 0.73,
+        "edit_ratio": 0.2,
+        "n_edits": 1,
+        "minimal": True,
+        "attempts": 1,
+    }
+    return Counterfactual(**fields | changes)

@@ -12,7 +12,7 @@ from cod_cli.metrics import Summary
 from cod_cli.quality import Work, report
 from cod_cli.records import Attempt, Counterfactual
 from cod_cli.report import Ui
-from tests.records_of import score
+from tests.records_of import counterfactual, score
 
 RED_STRIKE, GREEN, END = "\x1b[9;31m", "\x1b[32m", "\x1b[0m"
 
@@ -31,24 +31,7 @@ def piped(view: RenderableType) -> str:
 
 
 def cfe(text: str, **changes: Any) -> Counterfactual:
-    fields: dict[str, Any] = {
-        "id": "films/train/1~positive",
-        "shot_id": "films/train/1",
-        "text": text,
-        "label": "positive",
-        "source_label": "negative",
-        "kind": "cfe",
-        "generator": "editor",
-        "prompt": None,
-        "flipped": True,
-        "p_before": 0.031,
-        "p_after": 0.974,
-        "edit_ratio": 0.2,
-        "n_edits": 1,
-        "minimal": True,
-        "attempts": 1,
-    }
-    return Counterfactual(**fields | changes)
+    return counterfactual("films/train/1", text, **{"p_before": 0.031, "p_after": 0.974} | changes)
 
 
 # Pairs

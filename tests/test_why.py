@@ -59,6 +59,28 @@ def test_correlations_are_scipys_over_arms_and_seeds(runs: Path) -> None:
     assert {c.quantity for c in found.correlations} == {"uncertainty", "log_det", "crossed"}
 
 
+def test_what_holds_between_arms_is_told_apart_from_what_holds_within_them(tmp_path: Path) -> None:
+    # Arms of higher accuracy hold more, draws of higher accuracy less.
+    offsets = {"kd-shots": 0.1, "kd-cod": 0.3, "kd-eda": 0.5}
+    told: dict[tuple[Path, str], Probe] = {}
+    for seed in range(3):
+        scored_run(tmp_path / f"s{seed}", {arm: low + seed / 100 for arm, low in offsets.items()}, seed=seed)
+        told |= {(tmp_path / f"s{seed}", arm): Probe(uncertainty=10 * low - seed) for arm, low in offsets.items()}
+    found = of(explain(compared(tmp_path), Probes(told, 1.0, {}, ())), "uncertainty")
+    assert (found.between, found.arms) == (pytest.approx(1), 3)
+    assert (found.within, found.n) == (pytest.approx(-1), 9)
+    assert found.rho is not None
+    assert -1 < found.rho < 1
+    assert set(found.points) >= {("kd-cod", 0, 3.0, 0.3), ("kd-eda", 2, 3.0, 0.52)}
+
+
+def test_two_arms_say_nothing_between_them_and_one_seed_nothing_within(tmp_path: Path) -> None:
+    scored_run(tmp_path / "s0", {"kd-shots": 0.5, "kd-cod": 0.6}, seed=0)
+    told = {(tmp_path / "s0", arm): Probe(uncertainty=x) for arm, x in (("kd-shots", 1.0), ("kd-cod", 2.0))}
+    found = of(explain(compared(tmp_path), Probes(told, 1.0, {}, ())), "uncertainty")
+    assert (found.between, found.within, found.n) == (None, None, 2)
+
+
 def test_they_are_with_the_metric_of_the_report(runs: Path) -> None:
     for seed, kl in enumerate((0.1, 0.2, 0.3)):
         rescore(read_evidence(runs).runs[seed], "kd-cod", kl=kl)

@@ -83,9 +83,9 @@ def test_pairs_that_the_teacher_does_not_cross_are_told(runs: Path) -> None:
 def test_correlations_stand_beside_their_predicted_signs(runs: Path) -> None:
     text = shown(runs, probes(runs, {HELD_OUT: [36]}))
     assert line(text, "predicted") == ["predicted", "+", "+", "+", "-"]
-    found = line(text, "sst2, validation 16")
+    found = line(text, "sst2, validation 16 all together")
     assert found[-1] == "(8)"
-    assert found[4] == "(9)"
+    assert found[6] == "(9)"
 
 
 def test_without_crossings_the_rest_is_shown_and_nothing_said_of_them(runs: Path) -> None:

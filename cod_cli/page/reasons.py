@@ -8,8 +8,8 @@ from cod_cli.metrics import Summary
 from cod_cli.page.elements import NOTHING, body, in_groups, places, quantity, row, spread, table
 from cod_cli.page.markup import Child, Markup, el, join
 from cod_cli.tables import HEADINGS, number
-from cod_cli.why import QUANTITIES, Correlation, Why
-from cod_cli.why_tables import ARROWS, QUANTITY_NAMES, meanings
+from cod_cli.why import QUANTITIES, Why
+from cod_cli.why_tables import ARROWS, NO_P, QUANTITY_NAMES, RHOS, meanings
 
 
 def reasons(found: Why | None, comparison: Comparison) -> list[Child]:
@@ -55,17 +55,21 @@ def _correlations(found: Why, metric: str) -> list[Child]:
         return []
     predicted = row("predicted", ["+" if QUANTITIES[name] > 0 else "−" for name in names])
     rows = [
-        row(f"{task}, {split}, k = {k}", [_rho(here.get(name)) for name in names])
+        row(
+            f"{task}, {split}, k = {k}: {words}",
+            [_rho(*pick(here[name])) if name in here else NOTHING for name in names],
+        )
         for (task, split, k), here in found.by_place().items()
+        for words, pick in RHOS.items()
     ]
     return [
-        el("h3", f"Spearman's ρ with {NAMES[metric]} over arms and seeds (points)"),
+        el("h3", f"Spearman's ρ with {NAMES[metric]} (points)"),
         table(["", *(QUANTITY_NAMES[name].removesuffix(" %") for name in names)], body([predicted]), body(rows)),
-        el("p", "No p: points of one seed share their shots, so they are fewer than they seem.", class_="note"),
+        el("p", NO_P, class_="note"),
     ]
 
 
-def _rho(found: Correlation | None) -> Child:
-    if found is None or found.rho is None:
+def _rho(rho: float | None, points: int) -> Child:
+    if rho is None:
         return NOTHING
-    return join(quantity(found.rho, f"{found.rho:+.2f}"), el("small", f" ({found.n})"))
+    return join(quantity(rho, f"{rho:+.2f}"), el("small", f" ({points})"))

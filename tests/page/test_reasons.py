@@ -41,7 +41,10 @@ def test_correlations_stand_under_what_the_paper_predicts(tmp_path: Path) -> Non
     predicted, found = correlations.all("tbody")
     assert [cell.text for cell in predicted.all("td")] == ["+", "+", "+", "−"]
     # Two groups of three points that do not overlap, each with one value: ρ = √(13.5/17.5) = 0.878 by hand.
-    assert [numbers(cell)[0] for cell in found.all("td")] == pytest.approx([0.878, 0.878, 0.878, -0.878], abs=1e-3)
+    between, within, together = found.all("tr")
+    assert [numbers(cell)[0] for cell in together.all("td")] == pytest.approx([0.878, 0.878, 0.878, -0.878], abs=1e-3)
+    # Two arms make no correlation, and draws that are all alike none either.
+    assert [cell.text for row in (between, within) for cell in row.all("td")] == ["–"] * 8
 
 
 def test_a_quantity_that_could_not_be_measured_has_no_column(tmp_path: Path) -> None:

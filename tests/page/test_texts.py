@@ -6,8 +6,8 @@ import pytest
 from cod_cli.page.exhibits import Exhibit, margin
 from cod_cli.page.markup import join
 from cod_cli.page.texts import marked, pairs
-from tests.evidence_of import counterfactual
 from tests.page_of import Node, read_page
+from tests.records_of import counterfactual
 
 PAIRS = [
     ("a dull film", "a fine film"),

@@ -60,6 +60,12 @@ def run(tmp_path: Path, grid: dict[str, Any], **more: Any) -> SweepResult:
     return result
 
 
+def planned(tmp_path: Path, grid: dict[str, Any]) -> SweepEstimate:
+    plan = sweep(written(tmp_path, grid), settings(tmp_path, dry_run=True), Ui.silent())
+    assert isinstance(plan, SweepEstimate)
+    return plan
+
+
 def test_every_cell_is_trained_and_scored(tmp_path: Path, grid: dict[str, Any]) -> None:
     result = run(tmp_path, grid)
     assert result.problem() is None
@@ -164,16 +170,14 @@ def test_a_run_without_data_fails_alone(tmp_path: Path, grid: dict[str, Any]) ->
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, grid: dict[str, Any]) -> None:
-    plan = sweep(written(tmp_path, grid), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, grid)
     assert (plan.runs, plan.cells, plan.done, plan.steps, plan.calls, plan.seconds) == (2, 4, 0, 8, 0, None)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_counts_each_shot_once_for_all_k(tmp_path: Path, grid: dict[str, Any]) -> None:
     llm = {**grid, "k": [4, 8], "generator": "openai", "model": "m", "counterfact": {"price": [1, 1]}}
-    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, llm)
     assert plan.calls == 2 * 4
     assert plan.cost is not None
     assert plan.cost > 0
@@ -181,16 +185,14 @@ def test_a_dry_run_counts_each_shot_once_for_all_k(tmp_path: Path, grid: dict[st
 
 def test_a_dry_run_counts_the_largest_k_that_is_missing_in_whatever_order(tmp_path: Path, grid: dict[str, Any]) -> None:
     llm = {**grid, "k": [8, 4], "seeds": [0], "generator": "openai", "model": "m"}
-    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, llm)
     assert plan.calls == 4
 
 
 def test_a_dry_run_counts_rivals_that_an_llm_writes(tmp_path: Path, grid: dict[str, Any]) -> None:
     arms = [{"mix": "shots"}, {"mix": "paraphrase"}, {"mix": "opposite"}, {"mix": "eda"}]
     llm = {**grid, "k": [4, 8], "seeds": [0], "model": "m", "arms": arms, "rival": {"price": [1, 1]}}
-    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, llm)
     assert plan.calls == 2 * 4
     assert plan.cost is not None
     assert plan.cost > 0
@@ -206,16 +208,14 @@ def test_a_dry_run_counts_what_an_llm_is_asked_as_teacher_and_as_rival(tmp_path:
         "in_context": "openai:m",
         "teacher_on_split": True,
     }
-    plan = sweep(written(tmp_path, llm), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, llm)
     labels, teacher, in_context, zero_shot = 2 * 4, 2 * 20, 2 * 20, 20
     assert plan.calls == labels + teacher + in_context + zero_shot
 
 
 def test_a_dry_run_tells_the_time_once_cells_are_done(tmp_path: Path, grid: dict[str, Any]) -> None:
     run(tmp_path, {**grid, "seeds": [0]})
-    plan = sweep(written(tmp_path, grid), settings(tmp_path, dry_run=True), Ui.silent())
-    assert isinstance(plan, SweepEstimate)
+    plan = planned(tmp_path, grid)
     assert (plan.cells, plan.done) == (2, 2)
     assert plan.seconds is not None
 
