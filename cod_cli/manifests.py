@@ -1,7 +1,7 @@
 """A JSONL file beside the manifest that says what made it, and whether it is complete."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -138,12 +138,15 @@ class Artifact(Generic[R]):
         write_text(self.meta, text + "\n")
 
 
+def differing(was: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The options that tell two settings apart; one that only one knows, as of another version, does not."""
+    return sorted(name for name in was.keys() & wanted.keys() if was[name] != wanted[name])
+
+
 def _refuse_other_settings(
     artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
 ) -> None:
-    # An option that a file was made without, by an earlier version, does not tell the two apart.
-    names = sorted(old.settings.keys() & settings.keys())
-    changed = [f"{n}: {old.settings[n]} → {settings[n]}" for n in names if old.settings[n] != settings[n]]
+    changed = [f"{name}: {old.settings[name]} → {settings[name]}" for name in differing(old.settings, settings)]
     if not changed and old.teacher != teacher:
         changed = ["the teacher's weights have changed"]
     if changed:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from cod_cli.arms import Reached
 from cod_cli.artifacts import SweepFolder
 from cod_cli.grid import RunPlan
-from cod_cli.manifests import Artifact
+from cod_cli.manifests import Artifact, differing
 from cod_cli.metrics import summary
 from cod_cli.records import Score, SweepPlan
 from cod_cli.settings import Settings
@@ -33,8 +33,7 @@ def _settings(artifact: Artifact[Any]) -> dict[str, Any]:
 
 
 def _same(was: Mapping[str, Any], wanted: Settings) -> bool:
-    """An option that one of the two does not know does not tell them apart."""
-    return all(was.get(key, value) == value for key, value in wanted.results().items() if key not in ("name", "seed"))
+    return not {*differing(was, wanted.results())} - {"name", "seed"}
 
 
 def reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> Iterator[Reached]:
