@@ -1,6 +1,6 @@
 """``python -m cod_cli`` is ``cod``."""
 
-from cod_cli.cli import main
+from cod_cli.cli.app import main
 
 if __name__ == "__main__":
     main()

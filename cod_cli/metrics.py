@@ -5,7 +5,7 @@ All arithmetic is float64; an empty split is a `ValueError`, since no score desc
 to import, so it is imported where it is used: `cod show` needs no more than a softmax.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from cod_cli.records import Prediction, Score
+
 Floats = npt.NDArray[np.float64]
+
+
 Indices = npt.NDArray[np.int64]
 
+
 ECE_BINS = 15
+
+
 # A flip by less than this is a tie that another machine or batch may break the other way.
 FLIP_MARGIN = 0.01
 
@@ -184,3 +191,70 @@ def _indices(values: npt.ArrayLike) -> Indices:
     if indices.ndim != 1 or not indices.size:
         raise ValueError(f"expected (n,) with n > 0, not {indices.shape}")
     return indices
+
+
+_START, _END = "f1[", "]"
+
+
+def f1_of(label: str) -> str:
+    """The name of a class's F1 among metrics and in the columns of a file: ``f1[label]``."""
+    return f"{_START}{label}{_END}"
+
+
+def classes_in(names: Iterable[str]) -> list[str]:
+    """The classes whose F1 is among these metrics, each once."""
+    return list(dict.fromkeys(name.removeprefix(_START)[: -len(_END)] for name in names if name.startswith(_START)))
+
+
+def with_f1(score: Score, prediction: Prediction | None, labels: Sequence[str]) -> Score:
+    """The score with F1 by class; as it is where it has that, or where nobody kept labels and decisions.
+
+    Args:
+        score: also one of a version that did not count by class.
+        prediction: what the same student decided on the same rows.
+        labels: the run's classes in order.
+    """
+    if score.f1 is not None or prediction is None or prediction.truth is None:
+        return score
+    truth, decided = prediction.truth, prediction.decided
+    if not len(truth) == len(decided) == score.n or max(*truth, *decided) >= len(labels):
+        return score  # Not what this score was counted from.
+    found = f1(truth, decided, len(labels))
+    return score.replace(f1={label: round(float(value), 6) for label, value in zip(labels, found, strict=True)})
+
+
+def f1_columns(scores: Sequence[Score]) -> dict[str, list[float | None]]:
+    """Each class's F1 score by score, under `f1_of`; null for a score that lacks it."""
+    found = [score.f1 or {} for score in scores]
+    return {f1_of(label): [each.get(label) for each in found] for label in found[0]}
+
+
+METRICS = ("accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "boundary_agreement")
+
+
+# Metrics in the order of their columns; those that are shares are shown in per cent.
+HEADINGS = {
+    "accuracy": "acc\n%",
+    "macro_f1": "F1\n%",
+    "mcc": "MCC",
+    "agreement": "agree\n%",
+    "kl": "KL\nnats",
+    "ece": "ECE",
+    "brier": "Brier",
+    "boundary_agreement": "bound\n%",
+}
+
+
+PERCENT = frozenset({"accuracy", "macro_f1", "agreement", "boundary_agreement"})
+
+
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "mcc": "MCC",
+    "agreement": "agreement with the teacher",
+    "kl": "KL(teacher ‖ student)",
+    "ece": "ECE",
+    "brier": "Brier score",
+    "boundary_agreement": "boundary agreement",
+}

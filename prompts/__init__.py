@@ -1,1 +1,1 @@
-"""The wording that ``cod`` sends to an LLM: one YAML file per prompt, read by `cod_cli.templates`."""
+"""The wording that ``cod`` sends to an LLM: one YAML file per prompt, read by `cod_cli.llm.prompts`."""

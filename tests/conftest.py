@@ -20,6 +20,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT that is confidently right on `tiny.sentences`: negative, positive. Read only."""
-    from tests.tiny import trained_teacher
+    from tests.models.tiny import trained_teacher
 
     return trained_teacher(tmp_path_factory.mktemp("teacher"))

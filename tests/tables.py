@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from cod_cli.comparison import Cell, Contrast, compare
-from cod_cli.comparison_tables import marked_name, ordered, p_value, signed, spread
-from cod_cli.evidence import read_evidence
+from cod_cli.report.comparison import Cell, Contrast, compare
+from cod_cli.report.results import read_evidence
+from cod_cli.report.tables import marked_name, ordered, p_value, signed, spread
 
 
 def table(folder: Path, baseline: str | None = None) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sklearn import metrics as sk
 
-from cod_cli.byclass import classes_in, f1_columns, f1_of, with_f1
+from cod_cli.metrics import classes_in, f1_columns, f1_of, with_f1
 from cod_cli.records import Prediction
 from tests.records_of import score
 

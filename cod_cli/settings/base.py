@@ -16,13 +16,29 @@ from cod_cli.errors import UsageError
 
 # The panels of `--help`.
 DATA = "Data"
+
+
 LLM = "LLM"
+
+
 COST = "Limits and cost"
+
+
 TEACHER = "Teacher"
+
+
 CALIBRATION = "Calibration"
+
+
 STUDENT = "Student"
+
+
 TRAINING = "Training"
+
+
 CHECKS = "Checks"
+
+
 GENERAL = "General"
 
 
@@ -98,3 +114,19 @@ def parse_seeds(text: str) -> list[int]:
     if len(set(map(int, parts))) < len(parts):
         raise UsageError(f"--seed is {text!r}: a seed stands there twice")
     return [int(part) for part in parts]
+
+
+def parse_names(option: str, text: str) -> dict[str, str]:
+    """Read ``0=negative,1=positive``, the value of an option.
+
+    Raises:
+        UsageError: another form, or a label that stands there twice.
+    """
+    names: dict[str, str] = {}
+    for part in text.split(","):
+        raw, equals, name = (piece.strip() for piece in part.partition("="))
+        if not (raw and equals and name) or raw in names:
+            problem = "names one label twice" if raw in names else "is not of the form LABEL=NAME"
+            raise UsageError(f"{option} {text!r}: {part.strip()!r} {problem}", f"write {option} 0=negative,1=positive")
+        names[raw] = name
+    return names

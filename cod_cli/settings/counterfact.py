@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import CHECKS, DATA, LLM, option
-from cod_cli.settings.endpoint import DRY_RUN
-from cod_cli.settings.llm import LLMOptions
+from cod_cli.settings.shared import DRY_RUN, LLMOptions
 
 Generator = Literal["openai", "editor", "file"]
 

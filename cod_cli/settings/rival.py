@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cod_cli.errors import UsageError
-from cod_cli.kinds import RIVALS, rival_named
+from cod_cli.mixes import RIVALS, rival_named
 from cod_cli.settings.base import CHECKS, LLM, option
-from cod_cli.settings.llm import LLMOptions
-from cod_cli.settings.teacher import TeacherOptions
+from cod_cli.settings.shared import LLMOptions, TeacherOptions
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cod_cli.cache import Cache, cache_folder, stores
-from cod_cli.report import Ui
-from cod_cli.settings import CacheSettings
+from cod_cli.settings.cache import CacheSettings
+from cod_cli.store.cache import Cache, cache_folder, stores
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)

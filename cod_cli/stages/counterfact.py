@@ -5,26 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-from cod_cli.artifacts import Run
-from cod_cli.blackbox import BlackBoxTeacher
+from cod_cli.counterfactuals.generators.base import Generator
+from cod_cli.counterfactuals.generators.editor import open_editor
+from cod_cli.counterfactuals.generators.file import WrittenPairs, open_pairs
+from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
+from cod_cli.counterfactuals.ledger import Ledger
+from cod_cli.counterfactuals.quality import QualityReport, Work, report
+from cod_cli.counterfactuals.rounds import fill, forget_empty_start
+from cod_cli.counterfactuals.verify import Readings, Verifier, load_judge, read_by, targets
+from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
-from cod_cli.generators import Generator
-from cod_cli.generators.editor import open_editor
-from cod_cli.generators.file import WrittenPairs, open_pairs
-from cod_cli.generators.openai import OpenAIGenerator, open_generator
-from cod_cli.heldout import hold_out
-from cod_cli.judge import load_judge
-from cod_cli.ledger import Ledger
-from cod_cli.prices import Estimate, Price
-from cod_cli.quality import QualityReport, Work, report
+from cod_cli.llm.prices import Estimate, Price
 from cod_cli.records import Shot
-from cod_cli.report import Ui
-from cod_cli.rounds import fill, forget_empty_start
-from cod_cli.settings import CounterfactSettings
-from cod_cli.sources import training_texts, with_endpoint
-from cod_cli.targets import Readings, read_by, targets
-from cod_cli.teachers import AnyTeacher, open_teacher
-from cod_cli.verify import Verifier
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.store.run import Run
+from cod_cli.teachers.llm import BlackBoxTeacher
+from cod_cli.teachers.open import AnyTeacher, open_teacher, with_endpoint
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)

@@ -9,32 +9,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError
-from cod_cli.jsonl import write_jsonl
 from cod_cli.metrics import Summary, summary
 from cod_cli.records import Counterfactual, Score, Shot
-from cod_cli.report import Ui
-from cod_cli.settings import (
-    CounterfactSettings,
-    DemoSettings,
-    DistillSettings,
-    EvalSettings,
-    LabelSettings,
-    SampleSettings,
-    TeachSettings,
-)
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.demo import DemoSettings
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.sample import SampleSettings
+from cod_cli.settings.teach import TeachSettings
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.stages.teach import teach
+from cod_cli.store.jsonl import write_jsonl
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
 
 AIRLINES = ("united", "usairways", "americanair", "southwestair", "jetblue", "virginamerica")
+
+
 # Two annotators in three must have agreed; the rest is noise for a demonstration.
 CONFIDENCE = 0.9
+
+
 ROWS = {"train": 1400, "validation": 200, "test": 700}
+
+
 ARMS = ("shots", "cod")
 
 

@@ -11,22 +11,23 @@ from time import perf_counter
 
 import torch
 
-from cod_cli.adapters import merged, with_adapters
-from cod_cli.arms import NO_STUDENTS
-from cod_cli.artifacts import Run, write_folder, write_origin
-from cod_cli.batches import Group, batches_per_epoch
-from cod_cli.cards import student_card
-from cod_cli.checkpoints import fingerprint
-from cod_cli.embeddings import seen_rows_only
-from cod_cli.energy import energy_meter
 from cod_cli.errors import CodError, UsageError
-from cod_cli.models import Classifier, Trunk, load_classifier, load_trunk, save_classifier
-from cod_cli.objectives import TeacherLayers, learner_of, read_layers
+from cod_cli.evaluation.scores import NO_STUDENTS
+from cod_cli.mixes import require_equal_budget
+from cod_cli.models.card import student_card
+from cod_cli.models.embedding import seen_rows_only
+from cod_cli.models.folder import fingerprint
+from cod_cli.models.load import Classifier, Trunk, load_classifier, load_trunk, save_classifier
+from cod_cli.models.lora import merged, with_adapters
 from cod_cli.records import Energy, Step, Student
-from cod_cli.report import Ui
-from cod_cli.settings import DistillSettings
-from cod_cli.training import DivergedError, Feed, train, versions
-from cod_cli.trainset import TrainSet, ablated, read_trainset, require_equal_budget
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.store.run import Run, write_folder, write_origin
+from cod_cli.training.batches import Feed, batches_per_epoch
+from cod_cli.training.energy import energy_meter
+from cod_cli.training.loop import DivergedError, train, versions
+from cod_cli.training.objective import TeacherLayers, learner_of, read_layers
+from cod_cli.training.trainset import Group, TrainSet, ablated, read_trainset
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)

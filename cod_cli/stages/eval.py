@@ -8,24 +8,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from cod_cli import checkpoints
-from cod_cli.arms import IN_CONTEXT, METRICS, NEIGHBOURS, TEACHER, ZERO_SHOT, arms
-from cod_cli.artifacts import Run
-from cod_cli.boundary import Pairs, followed
+from cod_cli.data.heldout import HeldOut, rows_to_score
 from cod_cli.errors import CodError, UsageError
-from cod_cli.heldout import HeldOut, Logits, predicted, rows_to_score, scored
-from cod_cli.incontext import answers, open_rival, require_one_price
-from cod_cli.jsonl import file_sha
-from cod_cli.llm import Client
-from cod_cli.models import Progress, load_classifier, load_encoder, logits_of
-from cod_cli.neighbours import neighbour_logits, sentence_vectors
-from cod_cli.pacing import Limits
-from cod_cli.prices import Estimate
+from cod_cli.evaluation.baselines import answers, neighbour_logits, open_rival, require_one_price, sentence_vectors
+from cod_cli.evaluation.reference import Pairs, Reference, Unasked, followed, reference, unasked
+from cod_cli.evaluation.scores import (
+    IN_CONTEXT,
+    NEIGHBOURS,
+    TEACHER,
+    ZERO_SHOT,
+    Logits,
+    ScoreBook,
+    arms,
+    predicted,
+    scored,
+)
+from cod_cli.llm.client import Client
+from cod_cli.llm.pacing import Limits
+from cod_cli.llm.prices import Estimate
+from cod_cli.metrics import METRICS
+from cod_cli.models import folder
+from cod_cli.models.inference import Progress, logits_of
+from cod_cli.models.load import load_classifier, load_encoder
 from cod_cli.records import Score, Student
-from cod_cli.reference import Reference, Unasked, reference, unasked
-from cod_cli.report import Ui
-from cod_cli.scorebook import ScoreBook
-from cod_cli.settings import EvalSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,7 @@ def _score_neighbours(
         return []
     shots = run.shots.read()
     of = json.dumps([[shot.text, shot.label] for shot in shots])
-    digest = _digest(checkpoints.fingerprint(settings.neighbours) + of, book.rows.digest, teacher)
+    digest = _digest(folder.fingerprint(settings.neighbours) + of, book.rows.digest, teacher)
     if book.holds(NEIGHBOURS, digest):
         return []
     encoder = load_encoder(settings.neighbours, device=settings.device)
@@ -295,7 +304,7 @@ def _score(name: str, student: Student | None, rows: HeldOut, found: Mapping[str
 
 def _student_digest(run: Run, name: str) -> str:
     """Other weights or other settings, other digits."""
-    return checkpoints.fingerprint(run.student(name)) + file_sha(run.student(name) / "settings.yaml")
+    return folder.fingerprint(run.student(name)) + file_sha(run.student(name) / "settings.yaml")
 
 
 def _digest(who: str, rows: str, teacher: Reference | None) -> str:

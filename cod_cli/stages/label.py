@@ -5,20 +5,21 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from cod_cli.artifacts import Run
-from cod_cli.blackbox import BlackBoxTeacher
-from cod_cli.calibration import recalibrated
 from cod_cli.errors import CodError, PartialError, UsageError
-from cod_cli.jsonl import append_records, read_records, write_records
-from cod_cli.manifests import Artifact
-from cod_cli.prices import Estimate
+from cod_cli.llm.prices import Estimate
+from cod_cli.metrics import flips
 from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import LabelSettings
-from cod_cli.sources import with_endpoint, with_recorded_teacher
-from cod_cli.teachers import AnyTeacher, flips, open_teacher, paid, soft_label
+from cod_cli.settings.label import LabelSettings
+from cod_cli.store.artifact import Artifact
+from cod_cli.store.jsonl import append_records, read_records, write_records
+from cod_cli.store.run import Run
+from cod_cli.teachers.calibration import recalibrated
+from cod_cli.teachers.llm import BlackBoxTeacher
+from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, soft_label, with_endpoint, with_recorded_teacher
+from cod_cli.ui import Ui
 
 Row = Shot | Counterfactual
+
 
 # Rows that are asked for, and then saved, in one go.
 CHUNK = 256

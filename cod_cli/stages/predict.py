@@ -8,19 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cod_cli.columns import find_text_columns, read_text
+from cod_cli.data.columns import find_text_columns, read_text
+from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_table
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import softmax
-from cod_cli.models import Classifier, load_classifier, logits_of
-from cod_cli.report import Ui
-from cod_cli.settings import PredictSettings
-from cod_cli.tabular import FORMATS, NumberedRow, Rows, open_table
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import Classifier, load_classifier
+from cod_cli.settings.predict import PredictSettings
+from cod_cli.ui import Ui
 
 Line = tuple[int, str]
 
+
 STDIN = "-"
+
+
 # What a record adds; an input column of that name is passed on as input_label, input_probabilities.
 ADDED = ("label", "probabilities")
+
 
 # Rows in memory at once; batches of like length are formed among them.
 CHUNK = 1024

@@ -7,17 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cod_cli.arms import METRICS
-from cod_cli.byclass import classes_in, f1_of
-from cod_cli.comparison import Cell, Comparison, Contrast, compare
 from cod_cli.errors import UsageError
-from cod_cli.evidence import Evidence, read_evidence
-from cod_cli.jsonl import write_text
-from cod_cli.page import page
-from cod_cli.report import Ui
-from cod_cli.settings import ReportSettings
-from cod_cli.statistics import Interval
-from cod_cli.why import QUANTITIES, Why, explain
+from cod_cli.metrics import METRICS, classes_in, f1_of
+from cod_cli.report.comparison import Cell, Comparison, Contrast, compare
+from cod_cli.report.page.document import page
+from cod_cli.report.results import Evidence, read_evidence
+from cod_cli.report.statistics import Interval
+from cod_cli.report.why.explain import QUANTITIES, Why, explain
+from cod_cli.settings.report import ReportSettings
+from cod_cli.store.jsonl import write_text
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
 
 def _why(evidence: Evidence, comparison: Comparison, settings: ReportSettings, ui: Ui) -> Why:
     # Here and not above: models are run for this alone, and a report without it is quick.
-    from cod_cli.probe import probe, students_of
+    from cod_cli.report.why.measure import probe, students_of
 
     students = students_of(evidence)
     with ui.progress("Measuring", total=sum(map(len, students.values()))) as advance:

@@ -8,30 +8,33 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cod_cli.artifacts import Run
-from cod_cli.batches import select
+from cod_cli.counterfactuals.generators.augment import open_augmenter
+from cod_cli.counterfactuals.generators.base import Generator
+from cod_cli.counterfactuals.generators.editor import Choice, open_editor
+from cod_cli.counterfactuals.generators.file import open_pairs
+from cod_cli.counterfactuals.generators.openai import open_generator
+from cod_cli.counterfactuals.generators.replay import Replay
+from cod_cli.counterfactuals.ledger import Ledger
+from cod_cli.counterfactuals.rivals import pool_rows
+from cod_cli.counterfactuals.rounds import QUERIES, fill, forget_empty_start
+from cod_cli.counterfactuals.verify import SameClass, Unchecked, Verifier, read_by, targets
+from cod_cli.data.heldout import draw_pool, training_texts
 from cod_cli.errors import CodError, UsageError
-from cod_cli.generators import Generator
-from cod_cli.generators.augment import open_augmenter
-from cod_cli.generators.editor import Choice, open_editor
-from cod_cli.generators.file import open_pairs
-from cod_cli.generators.openai import open_generator
-from cod_cli.generators.replay import Replay
-from cod_cli.kinds import RIVALS
-from cod_cli.ledger import Ledger
-from cod_cli.pool import draw_pool, pool_rows
+from cod_cli.mixes import RIVALS, select
 from cod_cli.records import Counterfactual, Shot
-from cod_cli.report import Ui
-from cod_cli.rounds import QUERIES, fill, forget_empty_start
-from cod_cli.settings import RivalSettings
-from cod_cli.sources import training_texts, with_recorded_teacher
-from cod_cli.targets import read_by, targets
-from cod_cli.teachers import WhiteBoxTeacher, load_teacher
-from cod_cli.verify import SameClass, Unchecked, Verifier
+from cod_cli.settings.rival import RivalSettings
+from cod_cli.store.run import Run
+from cod_cli.teachers.local import WhiteBoxTeacher
+from cod_cli.teachers.open import load_teacher, with_recorded_teacher
+from cod_cli.ui import Ui
 
 # A variant of CoD keeps the CFEs' gate on edits; a text of its own may differ as it likes.
 CFE_EDIT_RATIO = 0.5
+
+
 _KEEP_THE_CLASS = ("eda", "aeda", "paraphrase")
+
+
 _CHOICES: dict[str, Choice] = {"cod-nearest": "nearest", "cod-confident": "confident"}
 
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cod_cli.artifacts import Run
-from cod_cli.data import Row, Table, load_table, local_path
+from cod_cli.data.source import Row, Table, load_table, local_path
+from cod_cli.data.tasks import TASKS
 from cod_cli.errors import CodError, UsageError
-from cod_cli.jsonl import file_sha
 from cod_cli.records import Shot
-from cod_cli.report import Ui
-from cod_cli.settings import SampleSettings
-from cod_cli.tasks import TASKS
+from cod_cli.settings.sample import SampleSettings
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)

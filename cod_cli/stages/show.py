@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cod_cli.artifacts import Run
+from cod_cli.counterfactuals.quality import QualityReport, Work, report, with_sources
 from cod_cli.errors import CodError, UsageError
+from cod_cli.llm.prices import Price
+from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages
 from cod_cli.metrics import flips, softmax
-from cod_cli.opinions import class_codes
-from cod_cli.prices import Price
-from cod_cli.quality import QualityReport, Work, report, with_sources
 from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import ShowSettings
-from cod_cli.templates import Message, class_messages, find_prompt, messages, render_messages
+from cod_cli.settings.show import ShowSettings
+from cod_cli.store.run import Run
+from cod_cli.teachers.answers import class_codes
+from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)

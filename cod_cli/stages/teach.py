@@ -12,26 +12,30 @@ from typing import Any
 
 import torch
 
-from cod_cli.adapters import merged, with_adapters
-from cod_cli.artifacts import Run, read_origin, write_folder, write_origin
-from cod_cli.batches import Example, Group
-from cod_cli.cards import teacher_card
-from cod_cli.checkpoints import fingerprint
-from cod_cli.data import Row, Table, load_table
-from cod_cli.embeddings import seen_rows_only
+from cod_cli.data.source import Row, Table, load_table
 from cod_cli.errors import CodError, UsageError
-from cod_cli.losses import hard_loss
-from cod_cli.memory import require_room
-from cod_cli.models import Classifier, encode, load_trunk, logits_of, save_classifier
-from cod_cli.processes import Processes, join_processes
+from cod_cli.models.card import teacher_card
+from cod_cli.models.embedding import seen_rows_only
+from cod_cli.models.folder import fingerprint
+from cod_cli.models.inference import encode, logits_of
+from cod_cli.models.load import Classifier, load_trunk, save_classifier
+from cod_cli.models.lora import merged, with_adapters
+from cod_cli.models.memory import require_room
 from cod_cli.records import Step, Teacher
-from cod_cli.report import Ui
-from cod_cli.resume import TrainingState
-from cod_cli.settings import TeachSettings
-from cod_cli.training import Batch, DivergedError, Feed, share_of, train, versions
+from cod_cli.settings.teach import TeachSettings
+from cod_cli.store.run import Run, read_origin, write_folder, write_origin
+from cod_cli.training.batches import Batch, Feed, share_of
+from cod_cli.training.checkpoint import TrainingState
+from cod_cli.training.loop import DivergedError, train, versions
+from cod_cli.training.objective import hard_loss
+from cod_cli.training.processes import Processes, join_processes
+from cod_cli.training.trainset import Example, Group
+from cod_cli.ui import Ui
 
 # Seconds of training that a kill may cost, and the least ratio of training to saving.
 CHECKPOINT_SECONDS = 60.0
+
+
 CHECKPOINT_SHARE = 20.0
 
 

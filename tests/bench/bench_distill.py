@@ -21,17 +21,21 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from cod_cli.artifacts import Run
-from cod_cli.data import Row, load_table
-from cod_cli.models import Classifier, load_classifier, load_student, logits_of, save_classifier
-from cod_cli.report import Ui
-from cod_cli.settings import DistillSettings, LabelSettings, SampleSettings, TeachSettings
+from cod_cli.data.source import Row, load_table
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import Classifier, load_classifier, load_student, save_classifier
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.sample import SampleSettings
+from cod_cli.settings.teach import TeachSettings
 from cod_cli.stages.distill import distill
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.stages.teach import teach
-from cod_cli.training import Feed
-from cod_cli.trainset import read_trainset
+from cod_cli.store.run import Run
+from cod_cli.training.batches import Feed
+from cod_cli.training.trainset import read_trainset
+from cod_cli.ui import Ui
 
 OPINIONS = {
     "negative": ("bad", "awful", "dull", "weak", "boring", "poor", "stupid", "tedious"),

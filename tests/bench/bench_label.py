@@ -18,8 +18,9 @@ import torch
 from transformers import pipeline
 
 from cod_cli.metrics import softmax
-from cod_cli.models import Classifier, load_classifier, load_student, logits_of, save_classifier
-from tests.tiny import sentences
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import Classifier, load_classifier, load_student, save_classifier
+from tests.models.tiny import sentences
 
 BATCH_SIZE, MAX_LENGTH = 32, 256
 

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cod_cli.chat import Request
-from cod_cli.journal import open_reply_journal
-from cod_cli.llm import Client
-from cod_cli.pacing import Limits
-from tests.fake_llm import FakeLLM
+from cod_cli.llm.client import Client
+from cod_cli.llm.journal import open_reply_journal
+from cod_cli.llm.messages import Request
+from cod_cli.llm.pacing import Limits
+from tests.llm.fake_llm import FakeLLM
 
 REQUESTS, CONCURRENCY, DELAY = 512, 64, 1.0
 

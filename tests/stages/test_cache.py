@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli import present
-from cod_cli.cache import Cache, default_path
-from cod_cli.report import Ui
-from cod_cli.settings import CacheSettings
+from cod_cli.cli import views
+from cod_cli.settings.cache import CacheSettings
 from cod_cli.stages.cache import cache
+from cod_cli.store.cache import Cache, default_path
+from cod_cli.ui import Ui
 
 
 def keep(store: str, *keys: str) -> Path:
@@ -37,10 +37,10 @@ def test_clear_forgets_everything_and_says_how_much() -> None:
 
 
 def test_it_says_where_it_is_and_that_it_holds_texts(capsys: pytest.CaptureFixture[str]) -> None:
-    Ui().show(present.cache(cache(CacheSettings(), Ui.silent())))
+    Ui().show(views.cache(cache(CacheSettings(), Ui.silent())))
     assert "nothing is kept" in capsys.readouterr().out
     path = keep("replies", "a")
-    Ui().show(present.cache(cache(CacheSettings(), Ui.silent())))
+    Ui().show(views.cache(cache(CacheSettings(), Ui.silent())))
     out = capsys.readouterr().out
     assert str(path.parent) in out
     assert "texts made from yours" in out

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from cod_cli.artifacts import Run
+from cod_cli.counterfactuals.generators import editor
 from cod_cli.errors import CodError, PartialError, UsageError
-from cod_cli.generators import editor
-from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, SampleSettings
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
 from cod_cli.stages.sample import sample
-from tests.fake_llm import FakeLLM, error
-from tests.tiny import LANGUAGE, sentences, tiny_classifier, trained_teacher
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+from tests.llm.fake_llm import FakeLLM, error
+from tests.models.tiny import LANGUAGE, sentences, tiny_classifier, trained_teacher
 
 OPPOSITE = {
     word: LANGUAGE[other][place]

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from cod_cli.artifacts import Run
 from cod_cli.records import Reply
-from cod_cli.report import Ui
-from cod_cli.settings import SampleSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.sample import sample
-from tests.fake_llm import Answer, FakeLLM, broken_json, error, hang, html, null_content, reset
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+from tests.llm.fake_llm import Answer, FakeLLM, broken_json, error, hang, html, null_content, reset
+from tests.models.tiny import sentences
 from tests.stages.test_counterfact import edit
-from tests.tiny import sentences
 
 SHOTS, CONCURRENCY, KILLS = 60, 4, 6
 

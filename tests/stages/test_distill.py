@@ -9,17 +9,18 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
-from cod_cli.jsonl import file_sha
-from cod_cli.models import load_classifier, load_student, logits_of
+from cod_cli.mixes import require_equal_budget
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import load_classifier, load_student
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import DistillSettings
+from cod_cli.settings.distill import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
-from cod_cli.training import DivergedError
-from cod_cli.trainset import require_equal_budget
-from tests.tiny import LANGUAGE, Family, sentences, tiny_base
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.training.loop import DivergedError
+from cod_cli.ui import Ui
+from tests.models.tiny import LANGUAGE, Family, sentences, tiny_base
 
 LABELS = ["negative", "positive"]
 
@@ -337,7 +338,7 @@ def test_an_unequal_budget_is_refused_unless_it_is_called_one() -> None:
 def test_a_mix_that_would_train_on_other_rows_fails_the_run(
     run: Run, student_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cod_cli.trainset.select", lambda mix, shots, rows: [[shot] for shot in shots[1:]])
+    monkeypatch.setattr("cod_cli.training.trainset.select", lambda mix, shots, rows: [[shot] for shot in shots[1:]])
     with pytest.raises(CodError, match="--mix cod would train on 3 rows"):
         train(run, student_folder, mix="cod")
     assert run.student_names() == []

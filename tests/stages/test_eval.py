@@ -12,21 +12,24 @@ import torch
 from sklearn import metrics as sk
 from transformers import pipeline
 
-from cod_cli.artifacts import Run, write_origin
+from cod_cli.data.heldout import draw_pool
 from cod_cli.errors import CodError, UsageError
-from cod_cli.jsonl import file_sha, read_records
-from cod_cli.models import load_encoder
-from cod_cli.neighbours import sentence_vectors
-from cod_cli.pool import draw_pool
+from cod_cli.evaluation.baselines import sentence_vectors
+from cod_cli.models.load import load_encoder
 from cod_cli.records import Counterfactual, Score, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, EvalSettings, LabelSettings, SampleSettings
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.counterfact import CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
+from cod_cli.store.jsonl import file_sha, read_records
+from cod_cli.store.run import Run, write_origin
+from cod_cli.ui import Ui
+from tests.models.tiny import sentences, tiny_base, tiny_classifier
 from tests.records_of import made_student
-from tests.tiny import sentences, tiny_base, tiny_classifier
 
 LABELS = ["negative", "positive"]
 # Each text once, so that train and validation share none.

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError
-from cod_cli.jsonl import append_records, write_records
-from cod_cli.manifests import Artifact
-from cod_cli.models import load_classifier, logits_of
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import LabelSettings
+from cod_cli.settings.label import LabelSettings
 from cod_cli.stages import label as stage
 from cod_cli.stages.label import LabelResult, label
-from tests.tiny import LANGUAGE, sentences
+from cod_cli.store.artifact import Artifact
+from cod_cli.store.jsonl import append_records, write_records
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+from tests.models.tiny import LANGUAGE, sentences
 
 LABELS = ["negative", "positive"]
 SHOTS = [Shot(id=f"d/train/{i}", text=text, label=name) for i, (text, name) in enumerate(sentences(6), start=1)]

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cod_cli.artifacts import Run
-from cod_cli.calibration import CONTENT_FREE, calibrate
 from cod_cli.errors import CodError, UsageError
-from cod_cli.jsonl import file_sha
-from cod_cli.models import Progress, load_classifier, logits_of
+from cod_cli.models.inference import Progress, logits_of
+from cod_cli.models.load import load_classifier
 from cod_cli.records import SoftLabel
-from cod_cli.report import Ui
-from cod_cli.scaling import cross_fitted, fit_bias, fit_temperature, quality
-from cod_cli.settings import EvalSettings, LabelSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.settings.label import LabelSettings
 from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
-from cod_cli.trainset import read_trainset
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.teachers.calibration import CONTENT_FREE, calibrate, cross_fitted, fit_bias, fit_temperature, quality
+from cod_cli.training.trainset import read_trainset
+from cod_cli.ui import Ui
+from tests.models.tiny import sentences
 from tests.stages.test_eval import add_student
 from tests.stages.test_label import CFES, LABELS, SHOTS, ask, finish
-from tests.tiny import sentences
 
 # Every fifth of these rows has the wrong label, so that an all too certain teacher is to be cooled.
 ROWS = [

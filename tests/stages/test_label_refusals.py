@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
+from cod_cli.store.run import Run
+from tests.models.tiny import tiny_classifier
 from tests.stages.test_label import CFES, SHOTS, ask, counted, counterfactual, finish
-from tests.tiny import tiny_classifier
 
 
 @pytest.fixture

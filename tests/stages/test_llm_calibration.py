@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cod_cli.artifacts import Run
-from cod_cli.calibration import CONTENT_FREE
-from cod_cli.scaling import cross_fitted, fit_temperature, quality
-from cod_cli.trainset import read_trainset
-from tests.fake_llm import Answer, Body, FakeLLM, logprobs
+from cod_cli.store.run import Run
+from cod_cli.teachers.calibration import CONTENT_FREE, cross_fitted, fit_temperature, quality
+from cod_cli.training.trainset import read_trainset
+from tests.llm.fake_llm import Answer, Body, FakeLLM, logprobs
+from tests.models.tiny import LANGUAGE
 from tests.stages.test_llm_teacher import ask, drawn, text_in
-from tests.tiny import LANGUAGE
 
 
 @pytest.fixture

@@ -10,20 +10,23 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cod_cli.artifacts import Run
-from cod_cli.cli import app
+from cod_cli.cli.app import app
 from cod_cli.errors import CodError, PartialError, UsageError
-from cod_cli.jsonl import write_records
 from cod_cli.records import Counterfactual, Score
-from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, EvalSettings, LabelSettings, SampleSettings
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalPlan, EvalResult, evaluate
 from cod_cli.stages.label import LabelPlan, LabelResult, label
 from cod_cli.stages.sample import sample
-from tests.fake_llm import Answer, Body, FakeLLM, error, logprobs
+from cod_cli.store.jsonl import write_records
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+from tests.llm.fake_llm import Answer, Body, FakeLLM, error, logprobs
+from tests.models.tiny import LANGUAGE, sentences
 from tests.stages.test_eval import add_student
-from tests.tiny import LANGUAGE, sentences
 
 OPPOSITE = {
     word: LANGUAGE[other][place]

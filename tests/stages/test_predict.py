@@ -16,11 +16,11 @@ import pytest
 from transformers import pipeline
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.report import Ui
-from cod_cli.settings import PredictSettings
+from cod_cli.settings.predict import PredictSettings
 from cod_cli.stages import predict as stage
 from cod_cli.stages.predict import predict
-from tests.tiny import sentences
+from cod_cli.ui import Ui
+from tests.models.tiny import sentences
 
 ROWS = sentences(7, seed=2)
 
@@ -222,7 +222,7 @@ def test_memory_does_not_grow_with_the_rows(
 @pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_failure(teacher_folder: Path, tmp_path: Path) -> None:
     file = jsonl(tmp_path / "in.jsonl", [{"text": text} for text, _ in ROWS] * 3000)
-    cod = [sys.executable, "-c", "from cod_cli.cli import main; main()", "predict", str(teacher_folder), str(file)]
+    cod = [sys.executable, "-c", "from cod_cli.cli.app import main; main()", "predict", str(teacher_folder), str(file)]
     process = subprocess.Popen(cod, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None

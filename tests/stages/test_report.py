@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
-from cod_cli.report import Ui
-from cod_cli.settings import ReportSettings
+from cod_cli.report.why.explain import Probe, Probes
+from cod_cli.settings.report import ReportSettings
 from cod_cli.stages.report import ReportResult, report
-from cod_cli.why import Probe, Probes
-from tests.evidence_of import scored_run, trained
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+from tests.report.evidence_of import scored_run, trained
 
 SHOTS, COD = [0.60, 0.55, 0.62], [0.70, 0.66, 0.71]
 
@@ -100,7 +100,9 @@ def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
 def test_why_adds_its_numbers_to_csv_and_json(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = {"kd-shots": 0.4, "kd-cod": 0.9}
     found = {(runs / f"s{s}", arm): Probe(uncertainty=u + s / 10) for s in range(3) for arm, u in arms.items()}
-    monkeypatch.setattr("cod_cli.probe.probe", lambda *args, **options: Probes(found, 1.0, {}, ("no weights",)))
+    monkeypatch.setattr(
+        "cod_cli.report.why.measure.probe", lambda *args, **options: Probes(found, 1.0, {}, ("no weights",))
+    )
     result = run_report(runs, why=True, csv=tmp_path / "table.csv")
     with result.written[0].open(encoding="utf-8", newline="") as file:
         shots, cod = csv.DictReader(file)
@@ -116,7 +118,7 @@ def test_why_adds_its_numbers_to_csv_and_json(runs: Path, tmp_path: Path, monkey
 
 
 def test_without_it_nothing_is_measured_and_torch_stays_unloaded() -> None:
-    code = "import sys, cod_cli.stages.report, cod_cli.present; sys.exit('torch' in sys.modules)"
+    code = "import sys, cod_cli.stages.report, cod_cli.cli.views; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -6,24 +6,29 @@ from typing import Any
 
 import pytest
 
-from cod_cli.artifacts import Run
-from cod_cli.edits import n_edits, words
+from cod_cli.counterfactuals.edits import n_edits, words
+from cod_cli.counterfactuals.generators import editor
 from cod_cli.errors import CodError, PartialError, UsageError
-from cod_cli.generators import editor
-from cod_cli.kinds import OTHER_BUDGET, RIVALS
 from cod_cli.metrics import flips
+from cod_cli.mixes import OTHER_BUDGET, RIVALS
 from cod_cli.records import Counterfactual
-from cod_cli.report import Ui
-from cod_cli.settings import CounterfactSettings, DistillSettings, LabelSettings, RivalSettings, SampleSettings
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.rival import RivalSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.label import label
 from cod_cli.stages.rival import Made, rival
 from cod_cli.stages.sample import sample
-from cod_cli.teachers import WhiteBoxTeacher, load_teacher
-from tests.fake_llm import FakeLLM
+from cod_cli.store.run import Run
+from cod_cli.teachers.local import WhiteBoxTeacher
+from cod_cli.teachers.open import load_teacher
+from cod_cli.ui import Ui
+from tests.llm.fake_llm import FakeLLM
+from tests.models.tiny import sentences, tiny_base
 from tests.stages.test_counterfact import edit
-from tests.tiny import sentences, tiny_base
 
 K = 8
 LABELS = ["negative", "positive"]
@@ -74,7 +79,7 @@ def run_data(run: Run, split: str) -> list[str]:
 
 
 def teacher_of(folder: Path) -> WhiteBoxTeacher:
-    from cod_cli.settings import TeacherOptions
+    from cod_cli.settings.shared import TeacherOptions
 
     return load_teacher(TeacherOptions(teacher=str(folder), cache=False), LABELS)
 
@@ -104,7 +109,7 @@ def test_the_pool_holds_other_real_texts_with_the_teachers_label(run: Run, teach
 
 
 def test_a_smaller_pool_is_a_prefix_and_other_shots_have_another(run: Run, teacher_folder: Path) -> None:
-    from cod_cli.pool import draw_pool
+    from cod_cli.data.heldout import draw_pool
 
     assert draw_pool(run, 20, "0 0")[:5] == draw_pool(run, 5, "0 0")
     assert draw_pool(run, 20, "1 0") != draw_pool(run, 20, "0 0")
@@ -270,7 +275,7 @@ def test_label_labels_rivals_and_all_leaves_them_out(with_cfes: Run) -> None:
     make(with_cfes, "pool")
     result = label(with_cfes, LabelSettings(cache=False), Ui.silent())
     assert result.counts["rivals"] == K
-    from cod_cli.trainset import read_trainset
+    from cod_cli.training.trainset import read_trainset
 
     assert not any("@" in row.id for row in read_trainset(with_cfes, "all").rows)
 

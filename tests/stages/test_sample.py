@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cod_cli.artifacts import Run
-from cod_cli.data import Row
+from cod_cli.data.source import Row
 from cod_cli.errors import CodError, UsageError
-from cod_cli.report import Ui
-from cod_cli.settings import SampleSettings
+from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.sample import SampleResult, draw, sample
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -96,8 +96,8 @@ def test_more_rows_of_one_class_do_not_change_the_shots_of_another():
 
 def test_the_draw_does_not_hang_on_the_hash_seed(tmp_path: Path):
     code = (
-        "import sys; from cod_cli.artifacts import Run; from cod_cli.report import Ui\n"
-        "from cod_cli.settings import SampleSettings; from cod_cli.stages.sample import sample\n"
+        "import sys; from cod_cli.store.run import Run; from cod_cli.ui import Ui\n"
+        "from cod_cli.settings.sample import SampleSettings; from cod_cli.stages.sample import sample\n"
         "sample(Run(sys.argv[1]), SampleSettings(data=sys.argv[2]), Ui.silent())\n"
     )
     data, files = source(tmp_path), []

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cod_cli.artifacts import Run
 from cod_cli.errors import CodError, UsageError
-from cod_cli.jsonl import to_line, write_records
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot, SoftLabel, text_sha
-from cod_cli.report import Ui
-from cod_cli.settings import ShowSettings
+from cod_cli.settings.show import ShowSettings
 from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary, show
+from cod_cli.store.jsonl import to_line, write_records
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
 
 LABELS = ["negative", "positive"]
 SHOTS = [

@@ -9,13 +9,14 @@ import yaml
 from transformers import AutoModelForSequenceClassification
 
 from cod_cli.errors import CodError
-from cod_cli.jsonl import file_sha
-from cod_cli.models import load_classifier, logits_of
-from cod_cli.report import Ui
-from cod_cli.settings import TeachSettings
+from cod_cli.models.inference import logits_of
+from cod_cli.models.load import load_classifier
+from cod_cli.settings.teach import TeachSettings
 from cod_cli.stages.teach import TeachResult, teach
-from cod_cli.training import DivergedError
-from tests.tiny import Family, sentences, tiny_base
+from cod_cli.store.jsonl import file_sha
+from cod_cli.training.loop import DivergedError
+from cod_cli.ui import Ui
+from tests.models.tiny import Family, sentences, tiny_base
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ import pytest
 from safetensors.torch import load_file
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.models import load_classifier
-from cod_cli.report import Ui
-from cod_cli.settings import TeachSettings
+from cod_cli.models.load import load_classifier
+from cod_cli.settings.teach import TeachSettings
 from cod_cli.stages import teach as stage
 from cod_cli.stages.teach import teach
+from cod_cli.ui import Ui
+from tests.models.tiny import tiny_base
 from tests.stages.test_teach import run, weights, write
-from tests.tiny import tiny_base
 
 STEPS = 12
 
@@ -161,7 +161,7 @@ def test_adapters_train_resume_and_leave_an_ordinary_model(tmp_path: Path, data:
 
 _EVERY_STEP = (
     "import cod_cli.stages.teach as t; t.CHECKPOINT_SECONDS = t.CHECKPOINT_SHARE = 0.0; "
-    "import sys; sys.argv[0] = 'cod'; from cod_cli.cli import main; main()"
+    "import sys; sys.argv[0] = 'cod'; from cod_cli.cli.app import main; main()"
 )
 
 

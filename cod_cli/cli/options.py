@@ -1,0 +1,143 @@
+"""Makes a Typer command of a plain function and a settings class: each field becomes an option."""
+
+import dataclasses
+import errno
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from cod_cli.errors import CodError, UsageError
+from cod_cli.settings.base import GENERAL, Settings, option, options_of
+from cod_cli.ui import Ui
+
+_DISK = {
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
+
+
+def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) -> Callable[[Any], Any]:
+    """Register ``function(arguments…, settings, ui)`` as a command of ``app``.
+
+    The function's own parameters become arguments; those of ``settings`` become options, beside
+    ``--config``, ``--json`` and ``-q``. Known failures end in their exit code, never in a traceback.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(**values: Any) -> None:
+            ui = Ui(quiet=values.pop("quiet"), as_json=values.pop("json_"))
+            values.pop("config")
+            fields = {name: _tupled(values.pop(name)) for name in options_of(settings)}
+            with_exit_codes(ui, lambda: function(**values, settings=settings(**fields), ui=ui))
+
+        run.__name__ = function.__name__
+        run.__doc__ = function.__doc__
+        parameters = [*_arguments(function), *_options(settings), *_shared()]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(**typer_options)(run)
+        return function
+
+    return register
+
+
+def with_exit_codes(ui: Ui, action: Callable[[], Any]) -> None:
+    """Run a command; failures that the user can mend become a message and an exit code."""
+    try:
+        action()
+    except CodError as error:
+        ui.error(error)
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        ui.error(CodError("interrupted; everything finished is saved", "the same command goes on from there"))
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: nothing more to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise typer.Exit(0) from None
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        ui.error(CodError(f"{where}{error.strerror}", "free some space or choose a folder that can be written"))
+        raise typer.Exit(1) from None
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _arguments(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in ("settings", "ui")
+    ]
+
+
+def _options(settings: type[Settings]) -> list[inspect.Parameter]:
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    parameters = []
+    for name, (kind, info) in options_of(settings).items():
+        if get_origin(kind) is tuple and Ellipsis in get_args(kind):
+            kind = list[get_args(kind)[0]]  # type: ignore[misc]
+        default = fields[name].default
+        required = default is dataclasses.MISSING
+        parameters.append(_keyword(name, Annotated[kind, info], inspect.Parameter.empty if required else default))
+    return parameters
+
+
+def _shared() -> list[inspect.Parameter]:
+    config = option("--config", help="YAML file of options, named as above; flags win.", panel=GENERAL)
+    config.callback, config.is_eager = _overlay, True
+    as_json = option("--json", help="Print one JSON document on stdout.", panel=GENERAL)
+    quiet = option("--quiet", "-q", help="No progress, no notes.", panel=GENERAL)
+    return [
+        _keyword("config", Annotated[Path | None, config], None),
+        _keyword("json_", Annotated[bool, as_json], False),
+        _keyword("quiet", Annotated[bool, quiet], False),
+    ]
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _overlay(context: typer.Context, path: Path | None) -> Path | None:
+    """Take defaults from a YAML file; eager, so it runs before the other options are read."""
+    if path is not None:
+        with_exit_codes(Ui(), lambda: setattr(context, "default_map", _read_config(context, path)))
+    return path
+
+
+def _read_config(context: typer.Context, path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist", "give --config a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no options", "write one `name: value` a line")
+    known = {flag.lstrip("-").replace("-", "_"): p.name for p in context.command.params for flag in p.opts}
+    names = {str(key): known.get(str(key).replace("-", "_")) for key in values}
+    unknown = [key for key, name in names.items() if name is None]
+    if unknown:
+        raise UsageError(f"{path} has unknown options: {', '.join(unknown)}", f"known: {', '.join(sorted(known))}")
+    repeatable = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    named = {str(names[str(key)]): value for key, value in values.items()}
+    return {name: [value] if name in repeatable and isinstance(value, str) else value for name, value in named.items()}

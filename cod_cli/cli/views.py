@@ -1,0 +1,256 @@
+"""What each command prints: one function a command, named like it, from its result to something rich can show."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cod_cli.cli import tables
+from cod_cli.llm.prices import Estimate
+from cod_cli.mixes import OTHER_BUDGET
+from cod_cli.records import Record
+from cod_cli.report import tables as class_tables
+from cod_cli.report import tables as comparison_tables
+from cod_cli.report import tables as why_tables
+from cod_cli.store.run import Run
+from cod_cli.ui import printable
+
+if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
+    from cod_cli.stages.cache import CacheResult
+    from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
+    from cod_cli.stages.demo import DemoResult
+    from cod_cli.stages.distill import DistillResult
+    from cod_cli.stages.eval import EvalPlan, EvalResult
+    from cod_cli.stages.label import LabelPlan, LabelResult
+    from cod_cli.stages.report import ReportResult
+    from cod_cli.stages.rival import RivalResult
+    from cod_cli.stages.sample import SampleResult
+    from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
+    from cod_cli.stages.sweep.cells import SweepResult
+    from cod_cli.stages.sweep.estimate import SweepEstimate
+    from cod_cli.stages.teach import TeachResult
+
+
+# Pairs shown at the end of `counterfact` and `demo`.
+EXAMPLES = 5
+
+
+def document(result: Any) -> Any:
+    """The result as `--json` prints it."""
+    if hasattr(result, "as_json"):
+        return result.as_json()
+    if isinstance(result, Record):
+        return result.model_dump(by_alias=True)
+    if isinstance(result, Run | Path):
+        return str(result.folder if isinstance(result, Run) else result)
+    if is_dataclass(result):
+        return {field.name: document(getattr(result, field.name)) for field in fields(result)}
+    if isinstance(result, dict):
+        return {key: document(value) for key, value in result.items()}
+    return [document(item) for item in result] if isinstance(result, list | tuple) else result
+
+
+def sample(result: SampleResult) -> RenderableType:
+    """How many shots of each class."""
+    per_class = ", ".join(f"{number} {name}" for name, number in result.per_label.items())
+    return _next(
+        f"{result.shots} shots ({per_class}) in {result.path}", f"cod counterfact {result.path.parent} --teacher T"
+    )
+
+
+def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
+    """How the cases stand, the quality of what was accepted, and what comes next; or what it would cost."""
+    if type(result).__name__ == "CounterfactPlan":
+        return _plan(cast("CounterfactPlan", result))
+    result = cast("CounterfactResult", result)
+    counts = result.counts
+    line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.run.counterfactuals.path}"
+    parts = {
+        "not flipped": counts["not_flipped"],
+        "teacher wrong on the shot": counts["teacher_wrong"],
+        "without an answer": counts["unanswered"],
+        "not asked for": counts["not_asked"],
+    }
+    line += "".join(f", {number} {name}" for name, number in parts.items() if number)
+    return Group(
+        tables.quality(result.quality),
+        _next(line, _after_counterfact(result.run)),
+    )
+
+
+def _after_counterfact(run: Run) -> str:
+    return f"cod eval {run.folder}" if run.holds_out else f"cod show {run.folder}; cod label {run.folder} --teacher T"
+
+
+def _plan(plan: CounterfactPlan) -> RenderableType:
+    lines = [_estimate("all shots", plan.everything), _estimate("--for-mix cod", plan.for_mix_cod)]
+    if plan.checks is not None:
+        lines.append(_estimate(f"checks by {plan.teacher}, at least", plan.checks))
+    retries = f"first attempts only; up to {plan.max_attempts} where a reply does not flip. Nothing was sent."
+    return printable("\n".join([*lines, retries]))
+
+
+def _estimate(name: str, what: Estimate) -> str:
+    tokens = f"{name}: {what.calls} requests, about {what.prompt_tokens:,} + {what.completion_tokens:,} tokens"
+    return tokens + ("" if what.cost is None else f", about {what.cost:.4f}")
+
+
+def rival(result: RivalResult) -> RenderableType:
+    """The rows of each rival, and how to train on them."""
+    lines = [
+        f"{made.rows} rows in {made.path}"
+        + (f", {made.counts['teacher_queries']} teacher queries" if made.counts.get("teacher_queries") else "")
+        + (f", {sum(made.usage.values()):,} tokens" if any(made.usage.values()) else "")
+        + (" (other budget)" if made.kind in OTHER_BUDGET else "")
+        for made in result.made
+    ]
+    folder, kind = result.run.folder, result.made[-1].kind
+    return _next("\n".join(lines), f"cod label {folder}; cod distill {folder} --student S --mix {kind}")
+
+
+def label(result: LabelResult | LabelPlan) -> RenderableType:
+    """How many rows are labelled and how often the teacher agrees with the shots' labels; or what it would cost."""
+    if type(result).__name__ == "LabelPlan":
+        plan = cast("LabelPlan", result)
+        return printable(_estimate(f"{plan.teacher}, {plan.rows} rows", plan.estimate) + ". Nothing was sent.")
+    result = cast("LabelResult", result)
+    counts = result.counts
+    also = f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
+    line = (
+        f"{counts['shots']} shots{also} and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
+        f"({counts['new']} new) in {result.run.soft_labels.path}; "
+        f"it decides {result.accuracy:.1%} of the shots as they are labelled"
+    )
+    done = _next("\n".join([line, *_asked(result)]), f"cod distill {result.run.folder} --student S")
+    return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
+
+
+def _asked(result: LabelResult) -> list[str]:
+    """What the memory saved, and what an LLM took."""
+    lines = []
+    if result.hit_rate is not None:
+        counts = result.counts
+        lines.append(
+            f"memory: {counts['from_cache']} of {counts['new']} new labels were there ({result.hit_rate:.0%}); "
+            f"it holds {result.memory_size:,}"
+        )
+    if result.usage:
+        usage, cost = result.usage, "" if result.cost is None else f", cost {result.cost:.4f}"
+        lines.append(
+            f"{result.covered_mass:.1%} of its probability falls on the classes; this run took "
+            f"{usage['prompt_tokens']:,} + {usage['completion_tokens']:,} tokens of it{cost}"
+        )
+    return lines
+
+
+def distill(result: DistillResult) -> RenderableType:
+    """The students, and what each was trained on."""
+    lines = [
+        f"{result.folder / student.name}: {student.rows} rows ({student.shots} real), {student.steps} steps, "
+        f"{student.parameters / 1e6:.1f}M parameters, {student.seconds:.1f} s on {student.device}"
+        for student in result.students
+    ]
+    return _next("\n".join(lines), f"cod eval {result.folder.parent}")
+
+
+def eval_(result: EvalResult | EvalPlan) -> RenderableType:
+    """The teacher and every student; or what asking LLMs would cost."""
+    if type(result).__name__ == "EvalPlan":
+        plan = cast("EvalPlan", result)
+        lines = [_estimate(f"{name}, {plan.rows} rows", what) for name, what in plan.estimates.items()]
+        return printable("\n".join([*lines, "Nothing was sent."]))
+    result = cast("EvalResult", result)
+    return Group(
+        tables.scores(result.scores, result.cut, result.lacking), class_tables.scores(result.scores, result.cut)
+    )
+
+
+def report(result: ReportResult) -> RenderableType:
+    """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took; why."""
+    parts = [comparison_tables.report(result.comparison, result.evidence.teachers)]
+    parts += [why_tables.why(result.why, result.comparison)] if result.why else []
+    return Group(*parts, *(printable(f"{path} is written") for path in result.written))
+
+
+def teach(result: TeachResult) -> RenderableType:
+    """Where the teacher is and how good."""
+    teacher = result.teacher
+    chosen = f", the best of {len(teacher.validation)} epochs" if teacher.best_epoch else ""
+    scored = "" if teacher.accuracy is None else f", {teacher.accuracy:.1%} right on validation{chosen}"
+    return _next(
+        f"{result.folder}: {teacher.rows} rows, {teacher.steps} steps, {teacher.seconds:.0f} s{scored}",
+        f"cod counterfact RUN --teacher {result.folder}",
+    )
+
+
+def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
+    """Whichever of them was asked for."""
+    kind = type(result).__name__
+    views: dict[str, Any] = {
+        "Pairs": lambda found: tables.pairs(found.pairs),
+        "Rejected": lambda found: Group(
+            tables.counts("Attempts", found.counts), tables.attempts(found.attempts, found.sources)
+        ),
+        "Summary": lambda found: tables.quality(found.quality),
+        "PromptText": lambda found: printable(found.text),
+    }
+    view: RenderableType = views[kind](result)
+    return view
+
+
+def sweep(result: SweepResult | SweepEstimate) -> RenderableType:
+    """What each arm reached at each k; or what is still to do."""
+    if type(result).__name__ == "SweepEstimate":
+        return _to_do(cast("SweepEstimate", result))
+    result = cast("SweepResult", result)
+    done = sum(cell.status == "done" for cell in result.plan.cells)
+    line = f"{done} of {len(result.plan.cells)} cells done, {result.trained} in this go, in {result.seconds:.0f} s"
+    return Group(tables.sweep(result.reached), _next(line, f"cod report {result.folder}"))
+
+
+def _to_do(plan: SweepEstimate) -> RenderableType:
+    lines = [f"{plan.cells} cells to train in {plan.runs} runs ({plan.done} are done): {plan.steps:,} optimiser steps"]
+    if plan.seconds is not None:
+        lines.append(f"about {plan.seconds / 60:.0f} min of training, at the pace of the cells that are done")
+    if plan.calls:
+        cost = "" if plan.cost is None else f", about {plan.cost:.4f}"
+        tokens = f"about {plan.prompt_tokens:,} + {plan.completion_tokens:,} tokens"
+        lines.append(f"{plan.calls} requests to the LLM at the first attempt, {tokens}{cost}")
+    return printable("\n".join([*lines, "Nothing was trained or sent."]))
+
+
+def cache(result: CacheResult) -> RenderableType:
+    """Where the stores are, how large, and what they hold."""
+    if not result.stores:
+        return printable(f"nothing is kept in {result.folder}")
+    rows = {store.name: f"{store.entries:,} entries, {store.bytes / 1e6:.1f} MB" for store in result.stores}
+    said = (
+        "It holds LLM replies, which are texts made from yours, and teachers' logits by the hash of a text."
+        " Forget it: cod cache --clear"
+    )
+    if result.cleared is not None:
+        said = f"{result.cleared:,} entries forgotten; run folders keep their own replies."
+    return Group(tables.counts(str(result.folder), rows), Text(), printable(said))
+
+
+def demo(result: DemoResult) -> RenderableType:
+    """Teacher, plain KD and KD+CoD side by side, some pairs, and where to look next."""
+    return Group(
+        Text("Some of the counterfactuals, each of which flips the teacher:", style="bold"),
+        tables.pairs([(row, shot.text) for shot, row in result.pairs[:EXAMPLES]]),
+        tables.demo(result.teacher, {arm: result.summary(arm) for arm in result.accuracy}, result.k),
+        Text(),
+        _next(
+            f"{result.seconds:.0f} s; everything is in {result.folder}",
+            f"cod show {result.folder}/seed-0; cod eval {result.folder}/seed-0",
+        ),
+    )
+
+
+def _next(line: str, command: str) -> Text:
+    """What was done and the command that one would type next."""
+    return printable(line).append("\nnext: ", style="dim").append(printable(command))

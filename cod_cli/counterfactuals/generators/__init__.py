@@ -1,0 +1,1 @@
+"""Who writes counterfactuals, one file each."""

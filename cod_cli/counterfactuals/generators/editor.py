@@ -1,0 +1,310 @@
+"""Counterfactuals without an LLM: the least word edits that flip a teacher whose gradients can be had.
+
+Replacements come from the neighbourhood of each word in the teacher's own embedding table; the gradient of the class
+margin ranks them to first order, as in HotFlip (Ebrahimi et al., arXiv 1712.06751), and the teacher has the last word.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+
+from cod_cli.counterfactuals.edits import Token, cased, tokenize
+from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.errors import CodError
+from cod_cli.metrics import flips
+from cod_cli.models.inference import encode, pad
+from cod_cli.models.load import Classifier
+from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.local import WhiteBoxTeacher
+
+# A word that is rarer in the training texts is a name or a slip of the pen more often than a word to write with.
+SEEN_AT_LEAST = 3
+
+
+# With fewer different words than this the texts are too few to choose from.
+ENOUGH = 500
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """``words`` in lower case, and the input embedding of each, ``vectors`` (words, hidden)."""
+
+    words: tuple[str, ...]
+    vectors: Tensor
+
+    def neighbours(self, vectors: Tensor, n: int) -> Tensor:
+        """Indices (rows, n) of the words nearest by cosine to each of ``vectors`` (rows, hidden)."""
+        similarity = normalize(vectors, dim=-1) @ normalize(self.vectors, dim=-1).T
+        return similarity.topk(min(n, len(self.words)), dim=-1).indices
+
+
+def build_lexicon(classifier: Classifier, texts: Sequence[str]) -> Lexicon:
+    """The words that stand at least three times in ``texts`` and are one token of the classifier's tokenizer.
+
+    With few texts the tokenizer's own whole words serve, WordPiece, BPE and SentencePiece alike.
+    """
+    words = _frequent_words(texts)
+    tokens = _single_tokens(classifier, words)
+    if len(tokens) < ENOUGH:
+        tokens |= _single_tokens(classifier, _vocabulary_words(classifier))
+    table = cast(Tensor, classifier.model.get_input_embeddings().weight).detach()
+    ids = torch.tensor(list(tokens.values()), device=table.device)
+    return Lexicon(tuple(tokens), table[ids].float())
+
+
+def _frequent_words(texts: Iterable[str]) -> list[str]:
+    """Words in lower case; those mostly written with a capital are names."""
+    seen: Counter[str] = Counter()
+    capital: Counter[str] = Counter()
+    for text in texts:
+        for word in (token.text for token in tokenize(text) if token.text.isalpha()):
+            seen[word.lower()] += 1
+            capital[word.lower()] += word != word.lower()
+    return [word for word, n in seen.items() if n >= SEEN_AT_LEAST and capital[word] <= n / 2 and len(word) > 1]
+
+
+def _vocabulary_words(classifier: Classifier) -> list[str]:
+    """What the tokenizer's entries spell, where that is letters in lower case."""
+    tokenizer = classifier.tokenizer
+    spelled = (str(tokenizer.decode([index])).strip() for index in range(len(tokenizer)))
+    return list(dict.fromkeys(word for word in spelled if word.isalpha() and word == word.lower() and len(word) > 1))
+
+
+def _single_tokens(classifier: Classifier, words: Sequence[str]) -> dict[str, int]:
+    """Words that are one token in the middle of a text, each token only once."""
+    if not words:
+        return {}
+    tokenizer = classifier.tokenizer
+    encoded = tokenizer([f"a {word}" for word in words], add_special_tokens=False, return_offsets_mapping=True)
+    found: dict[int, str] = {}
+    for word, ids, offsets in zip(words, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        behind = [index for index, (start, end) in zip(ids, offsets, strict=True) if end > max(start, 2)]
+        if len(behind) == 1 and behind[0] != tokenizer.unk_token_id:
+            found.setdefault(behind[0], word)
+    return {word: index for index, word in found.items()}
+
+
+NEIGHBOURS = 40
+
+
+SCORED = 40
+
+
+# So that a gradient which is steep at one word does not crowd out all the others.
+PER_WORD = 10
+
+
+BEAM = 3
+
+
+MOST_EDITS = 4
+
+
+# How far the search for the most confident edit goes on: so many changed words are never too far.
+CONFIDENT_EDITS = 3
+
+
+# Needs that are searched together: large batches for the teacher, a screenful of progress.
+TOGETHER = 16
+
+
+Choice = Literal["smallest", "nearest", "confident", "first"]
+
+
+@dataclass(frozen=True)
+class _State:
+    """A partly edited text; ``edited`` are the positions of its changed tokens."""
+
+    tokens: tuple[Token, ...]
+    edited: frozenset[int] = frozenset()
+
+    @property
+    def text(self) -> str:
+        return "".join(token.space + token.text for token in self.tokens)
+
+    def replace(self, position: int, word: str) -> "_State":
+        old = self.tokens[position]
+        new = Token(old.space, cased(word, old.text))
+        return _State((*self.tokens[:position], new, *self.tokens[position + 1 :]), self.edited | {position})
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A text that was shown to the teacher: whether it flips, and how far the target is ahead there, in logits."""
+
+    flips: bool
+    margin: float
+    state: _State
+
+
+class Editor:
+    """Searches, for each need, the fewest word replacements that flip the teacher.
+
+    Args:
+        teacher: whom to flip.
+        lexicon: the words that may be put in.
+        choice: which of the edits that flip to take: ``smallest`` (of those with the fewest words the surest one),
+            ``nearest`` to the teacher's boundary, the most ``confident`` one within three words; or the ``first``
+            that the gradient proposes, whether it flips or not.
+    """
+
+    name = "editor"
+    prompts: Sequence[str | None] = (None,)
+    max_attempts = 1
+
+    def __init__(self, teacher: WhiteBoxTeacher, lexicon: Lexicon, choice: Choice = "smallest") -> None:
+        self.teacher = teacher
+        self.lexicon = lexicon
+        self.choice = choice
+
+    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
+        """The flipped text of each need; where none was found, the nearest try, which the verifier will turn down."""
+        for start in range(0, len(needs), TOGETHER):
+            part = needs[start : start + TOGETHER]
+            found = self._first(part) if self.choice == "first" else self._search(part)
+            for need, text in zip(part, found, strict=True):
+                yield Proposal(need, (text,)) if text else Proposal(need, (), "empty", "no word can be replaced")
+
+    def _first(self, needs: Sequence[Need]) -> list[str | None]:
+        """The replacement that the gradient promises most of, which the teacher has not seen."""
+        states = [_State(tuple(tokenize(need.shot.text))) for need in needs]
+        families = self._expand(states, [self.teacher.labels.index(need.target) for need in needs])
+        return [family[0].text if family else None for family in families]
+
+    def _search(self, needs: Sequence[Need]) -> list[str | None]:
+        """Beam search over the number of edits, for all needs at once."""
+        targets = [self.teacher.labels.index(need.target) for need in needs]
+        before = self.teacher.logits([need.shot.text for need in needs])
+        beams = {i: [_State(tuple(tokenize(need.shot.text)))] for i, need in enumerate(needs)}
+        best: dict[int, _Try] = {}
+        for edits in range(1, MOST_EDITS + 1):
+            for i, tries in self._tried(beams, targets, before).items():
+                ranked = sorted(tries, key=_rank, reverse=True)
+                best[i] = self._better(best.get(i), ranked)
+                beams[i] = list({found.state.text: found.state for found in ranked}.values())[:BEAM]
+            beams = {i: beam for i, beam in beams.items() if beam and not self._done(best.get(i), edits)}
+            if not beams:
+                break
+        return [best[i].state.text if i in best else None for i in range(len(needs))]
+
+    def _tried(
+        self, beams: Mapping[int, Sequence[_State]], targets: Sequence[int], before: np.ndarray
+    ) -> dict[int, list[_Try]]:
+        """What the teacher says to the children of each beam, where it has any."""
+        owners = [i for i, states in beams.items() for _ in states]
+        children = self._expand(list(chain.from_iterable(beams.values())), [targets[i] for i in owners])
+        after = iter(self.teacher.logits([child.text for family in children for child in family]))
+        tried: dict[int, list[_Try]] = {}
+        for i, family in zip(owners, children, strict=True):
+            found = [_scored(child, before[i], next(after), targets[i]) for child in family]
+            if found:
+                tried.setdefault(i, []).extend(found)
+        return tried
+
+    def _better(self, old: _Try | None, ranked: Sequence[_Try]) -> _Try:
+        """The one to keep, of the best so far and of what one more edit gives, best first."""
+        flipped = [found for found in ranked if found.flips]
+        if self.choice == "nearest" and flipped:
+            return flipped[-1]
+        if self.choice == "confident" and old is not None:
+            return max(old, ranked[0], key=_rank)
+        return ranked[0]
+
+    def _done(self, best: _Try | None, edits: int) -> bool:
+        return best is None or (best.flips and (self.choice != "confident" or edits >= CONFIDENT_EDITS))
+
+    def _expand(self, states: Sequence[_State], targets: Sequence[int]) -> list[list[_State]]:
+        """For each state the replacements that promise most, by the gradient."""
+        if not states:
+            return []
+        embedded, gradients, offsets = self._gradients([state.text for state in states], targets)
+        return [self._children(*row) for row in zip(states, embedded, gradients, offsets, strict=True)]
+
+    def _children(
+        self, state: _State, embedded: Tensor, gradient: Tensor, offsets: Sequence[tuple[int, int]]
+    ) -> list[_State]:
+        places = _places(state, offsets)
+        if not places:
+            return []
+        means = torch.stack([embedded[pieces].mean(0) for pieces in places.values()])
+        near = self.lexicon.neighbours(means, NEIGHBOURS + 1)
+        tries: list[tuple[float, int, str]] = []
+        for (position, pieces), indices in zip(places.items(), near, strict=True):
+            # The first-order change of the margin when every piece of the word becomes the new word.
+            now = (gradient[pieces] * embedded[pieces]).sum()
+            gains = self.lexicon.vectors[indices] @ gradient[pieces].sum(0) - now
+            words = [self.lexicon.words[index] for index in indices.tolist()]
+            own = state.tokens[position].text.lower()
+            ranked = sorted(((g, w) for g, w in zip(gains.tolist(), words, strict=True) if w != own), reverse=True)
+            tries += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
+        tries.sort(key=lambda t: -t[0])
+        return [state.replace(position, word) for _, position, word in tries[:SCORED]]
+
+    def _gradients(
+        self, texts: Sequence[str], targets: Sequence[int]
+    ) -> tuple[list[Tensor], list[Tensor], list[list[tuple[int, int]]]]:
+        """Input embeddings and the margin's gradient at them, (tokens, hidden) a text, and the tokens' offsets."""
+        classifier = self.teacher.classifier
+        self.teacher.gradients += len(texts)
+        encodings = encode(classifier, texts, self.teacher.max_length)
+        offsets = [self._offsets(text) for text in texts]
+        inputs = pad(classifier, encodings)
+        embedded = classifier.model.get_input_embeddings()(inputs.pop("input_ids")).detach().requires_grad_(True)
+        logits = classifier.model(inputs_embeds=embedded, **inputs).logits.float()
+        own = torch.tensor([self.teacher.order[target] for target in targets], device=logits.device)
+        target = logits.gather(1, own[:, None])[:, 0]
+        other = logits.masked_fill(one_hot(own, logits.shape[1]).bool(), float("-inf")).max(1).values
+        (gradient,) = torch.autograd.grad((target - other).sum(), embedded)
+        starts = [_first(mask) for mask in inputs["attention_mask"]]
+        cut = [slice(start, start + len(spans)) for start, spans in zip(starts, offsets, strict=True)]
+        return (
+            [row[where] for row, where in zip(embedded.detach(), cut, strict=True)],
+            [row[where] for row, where in zip(gradient, cut, strict=True)],
+            offsets,
+        )
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        tokenizer = self.teacher.classifier.tokenizer
+        encoded = tokenizer(text, truncation=True, max_length=self.teacher.max_length, return_offsets_mapping=True)
+        return [(start, end) for start, end in encoded["offset_mapping"]]
+
+
+def open_editor(teacher: Teacher | None, texts: Sequence[str], choice: Choice = "smallest") -> Editor:
+    """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use."""
+    if not isinstance(teacher, WhiteBoxTeacher):
+        raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
+    return Editor(teacher, build_lexicon(teacher.classifier, texts), choice)
+
+
+def _scored(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Try:
+    margin = float(after[target] - np.delete(after, target).max())
+    return _Try(flips(before, after, target), margin, child)
+
+
+def _rank(found: _Try) -> tuple[bool, float]:
+    return found.flips, found.margin
+
+
+def _places(state: _State, offsets: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+    """Positions of the words that may be replaced, each with the indices of its pieces."""
+    places: dict[int, list[int]] = {}
+    end = 0
+    for position, token in enumerate(state.tokens):
+        start = end + len(token.space)
+        end = start + len(token.text)
+        pieces = [i for i, (left, right) in enumerate(offsets) if right > left and left < end and right > start]
+        if pieces and position not in state.edited and token.text.isalpha():
+            places[position] = pieces
+    return places
+
+
+def _first(mask: Tensor) -> int:
+    """Where a row's tokens begin: behind the padding where that is on the left."""
+    return int(mask.argmax())

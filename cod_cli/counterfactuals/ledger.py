@@ -1,0 +1,311 @@
+"""The state of `cod counterfact`: what each (shot, target) has got so far, kept on disk."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cod_cli.counterfactuals.edits import edit_ratio, n_edits
+from cod_cli.counterfactuals.generators.base import Generator, Need, Proposal
+from cod_cli.counterfactuals.verify import TAKEN, Verdict
+from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
+from cod_cli.store.jsonl import write_records
+from cod_cli.store.run import Run
+
+
+@dataclass
+class Tries:
+    """What one writer, a generator with one of its prompts, has tried for a case.
+
+    ``count`` says how often it was asked and ``feedback`` what was wrong last time; ``best`` is its smallest edit that
+    passed. It is ``done`` with that, or when it has been asked often enough; ``unanswered`` where there was no answer.
+    """
+
+    case: "Case"
+    generator: Generator
+    prompt: str | None
+    attempts: list[Attempt] = field(default_factory=list)
+    count: int = 0
+    feedback: str | None = None
+    best: Verdict | None = None
+    done: bool = False
+    unanswered: bool = False
+
+    @property
+    def writer(self) -> str:
+        """What it is called in records: its prompt, or a generator that has none."""
+        return self.prompt or self.generator.name
+
+    def need(self) -> Need:
+        """The next thing to ask this writer for."""
+        return Need(self.case.shot, self.case.target, self.count + 1, self.feedback, self.prompt)
+
+    def add(self, status: AttemptStatus, reason: str | None = None, text: str | None = None) -> None:
+        """Record what became of one candidate, or that there was none."""
+        writer = self.writer if self.case.several_writers else None
+        self.attempts.append(self.case.attempt(status, reason, text, writer))
+
+    def record(self, proposal: Proposal, verdicts: Sequence[Verdict], taken: Collection[str]) -> None:
+        """Write down one proposal and what became of its texts: the smallest edit that passed is the best.
+
+        ``taken`` are the texts that stand in the run already: the revert pass may have come upon one.
+        """
+        if proposal.status:
+            self.add(proposal.status, proposal.reason)
+        for rejected in proposal.rejected:
+            self.add(rejected.status, rejected.reason)
+        if proposal.status == "error":
+            self.unanswered = True
+            return
+        passed = [verdict for verdict in verdicts if verdict.status == "accepted" and verdict.text not in taken]
+        self.best = min(passed, key=lambda v: n_edits(self.case.shot.text, v.text), default=None)
+        for verdict in verdicts:
+            if verdict is self.best:
+                self.add("accepted", None, verdict.text)
+            elif verdict.status == "accepted" and verdict.text in taken:
+                self.add("duplicate", TAKEN, verdict.candidate.text)
+            elif verdict.status == "accepted":
+                self.add("too-far", "another candidate of this reply flips with a smaller edit", verdict.candidate.text)
+            else:
+                self.add(verdict.status, verdict.reason, verdict.candidate.text)
+        self.count += 1
+        self.done = self.best is not None or self.count >= self.generator.max_attempts
+
+    def outdone(self, status: AttemptStatus, reason: str) -> None:
+        """Say of the best text why it does not become the CFE."""
+        self.attempts = [
+            row.replace(status=status, reason=reason) if row.status == "accepted" else row for row in self.attempts
+        ]
+
+
+@dataclass
+class Case:
+    """A (shot, target) pair that a CFE is wanted for.
+
+    ``turn`` says which generator writes now; all its prompts try. ``closed`` cases are settled, ``unanswered`` ones
+    got no answer in this run and are left for the next. ``earlier`` are the attempts of a run before, or of none.
+    """
+
+    shot: Shot
+    target: str
+    several_writers: bool = False
+    earlier: list[Attempt] = field(default_factory=list)
+    tries: list[Tries] = field(default_factory=list)
+    counterfactual: Counterfactual | None = None
+    turn: int = 0
+    closed: bool = False
+    unanswered: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether asking (again) in this run makes sense."""
+        return not self.closed and not self.unanswered
+
+    @property
+    def hopeful(self) -> bool:
+        """Whether there is a CFE or there may still be one."""
+        return not self.closed or self.counterfactual is not None
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """All attempts, writer after writer, numbered from 1."""
+        rows = [*self.earlier, *(row for tries in self.tries for row in tries.attempts)]
+        return [row if row.n == n else row.replace(n=n) for n, row in enumerate(rows, 1)]
+
+    @property
+    def flipped(self) -> bool:
+        """Whether some attempt was accepted."""
+        return any(row.status == "accepted" for row in self.attempts)
+
+    def attempt(
+        self, status: AttemptStatus, reason: str | None = None, text: str | None = None, writer: str | None = None
+    ) -> Attempt:
+        """A row for the file of attempts."""
+        return Attempt(
+            shot_id=self.shot.id, target=self.target, n=1, text=text, status=status, reason=reason, writer=writer
+        )
+
+    def begin(self, turn: int, generator: Generator) -> None:
+        """Let another generator try, with each of its prompts."""
+        self.turn = turn
+        self.tries += [Tries(self, generator, prompt) for prompt in generator.prompts]
+
+    def waiting(self) -> list[Tries]:
+        """The writers that are still to be asked."""
+        return [tries for tries in self.tries if not tries.done and not tries.unanswered]
+
+    def of(self, prompt: str | None) -> Tries:
+        """The tries of the writer with this prompt, of the generator whose turn it is."""
+        return next(tries for tries in reversed(self.tries) if tries.prompt == prompt)
+
+    def accept(self, winner: Tries) -> None:
+        """Make the counterfactual of a writer's best text and close the case."""
+        assert winner.best is not None
+        for other in self.tries:
+            if other is not winner and other.best:
+                other.outdone("accepted", f"{winner.writer} flips with an edit that is no larger")
+        verdict, self.closed, self.unanswered = winner.best, True, False
+        self.counterfactual = Counterfactual(
+            id=f"{self.shot.id}~{self.target}",
+            shot_id=self.shot.id,
+            text=verdict.text,
+            label=self.target,
+            source_label=self.shot.label,
+            kind="cfe",
+            generator=winner.generator.name,
+            prompt=winner.prompt,
+            flipped=verdict.flipped,
+            p_before=verdict.p_before,
+            p_after=verdict.p_after,
+            edit_ratio=round(edit_ratio(self.shot.text, verdict.text), 4),
+            n_edits=n_edits(self.shot.text, verdict.text),
+            minimal=verdict.minimal,
+            attempts=len(self.attempts),
+        )
+
+
+class Ledger:
+    """All cases of a run in shot order.
+
+    Args:
+        run: where the files are.
+        wanted: the shots in order, each with the targets that a CFE is wanted for.
+        chosen: by shot id the class that the teacher chooses on the shot; empty without a teacher.
+        generators: who writes, in order; the next takes over what one has left open.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        wanted: Sequence[tuple[Shot, Sequence[str]]],
+        chosen: Mapping[str, str],
+        generators: Sequence[Generator],
+    ) -> None:
+        self.run = run
+        self.generators = list(generators)
+        several = sum(len(generator.prompts) for generator in generators) > 1
+        self.groups = [[Case(shot, target, several) for target in targets] for shot, targets in wanted]
+        self.cases = {(case.shot.id, case.target): case for group in self.groups for case in group}
+        self._texts = {shot.text for shot, _ in wanted}
+        for case in self.cases.values():
+            if chosen.get(case.shot.id) == case.target:
+                case.closed = True
+                reason = f"the teacher reads the shot itself as {case.target}"
+                case.earlier.append(case.attempt("teacher-wrong", reason))
+            else:
+                case.begin(0, self.generators[0])
+
+    def resume(self, manifest: Manifest | None) -> None:
+        """Take over what an earlier run has settled.
+
+        Accepted cases stay as they are, also where somebody has deleted or mended the row since. What
+        an unfinished run left open starts again: replies that were paid for come from the journal.
+        """
+        rows = {(row.shot_id, row.label): row for row in self.run.counterfactuals.peek()}
+        finished = manifest is not None and manifest.complete
+        for key, attempts in _by_case(self.run.read_attempts()).items():
+            case = self.cases.get(key)
+            if case is None or case.closed:
+                continue
+            accepted = any(attempt.status == "accepted" for attempt in attempts)
+            answered = all(attempt.status != "error" for attempt in attempts)
+            if answered and (accepted or finished):
+                case.earlier, case.tries = attempts, []
+                case.closed, case.counterfactual = True, rows.get(key)
+                self._texts |= {rows[key].text} if key in rows else set()
+
+    def asked(self, budget: int | None) -> list[Case]:
+        """The open cases whose turn it is; with a budget only those that the equal-budget walk may need.
+
+        The walk takes each shot with its CFEs until ``budget`` rows are full. A case that is still open
+        counts as if it will succeed, so that a failure extends the walk when this is called again.
+        """
+        cases: list[Case] = []
+        rows = 0
+        for group in self.groups:
+            # With one row left no CFE fits beside its shot.
+            if budget is not None and budget - rows < 2:
+                break
+            cases += [case for case in group if case.open]
+            rows += 1 + sum(case.hopeful for case in group)
+        turn = min((case.turn for case in cases), default=0)
+        return [case for case in cases if case.turn == turn]
+
+    def settle(self, proposal: Proposal, verdicts: Sequence[Verdict]) -> Tries:
+        """Record what came of one proposal; when all writers of this turn are done, the smallest edit is the CFE."""
+        case = self.cases[proposal.need.shot.id, proposal.need.target]
+        tries = case.of(proposal.need.prompt)
+        tries.record(proposal, verdicts, self._texts)
+        if not case.waiting():
+            self._decide(case)
+        return tries
+
+    def _decide(self, case: Case) -> None:
+        case.unanswered = any(tries.unanswered for tries in case.tries)
+        if not case.unanswered and not self._accept_best(case):
+            following = case.turn + 1
+            case.closed = following >= len(self.generators)
+            if not case.closed:
+                case.begin(following, self.generators[following])
+
+    def _accept_best(self, case: Case) -> bool:
+        for tries in case.tries:
+            if tries.best and tries.best.text in self._texts:
+                tries.outdone("duplicate", TAKEN)
+                tries.best = None
+        found = [(n_edits(case.shot.text, tries.best.text), tries) for tries in case.tries if tries.best]
+        if found:
+            case.accept(min(found, key=lambda row: row[0])[1])
+            self._texts |= {case.counterfactual.text} if case.counterfactual else set()
+        return bool(found)
+
+    def accept_partial(self) -> None:
+        """Settle for the best of the writers that did answer."""
+        for case in self.cases.values():
+            if case.unanswered:
+                self._accept_best(case)
+
+    def counterfactuals(self) -> list[Counterfactual]:
+        """The accepted CFEs in shot order."""
+        return [case.counterfactual for case in self.cases.values() if case.counterfactual]
+
+    def attempts(self) -> list[Attempt]:
+        """All attempts in shot order; where one was accepted while other writers are still trying, not yet."""
+        cases = (case for case in self.cases.values() if not (case.open and case.flipped))
+        return [attempt for case in cases for attempt in case.attempts]
+
+    def texts(self) -> set[str]:
+        """Every text that stands in the run: a new candidate must be none of them."""
+        return set(self._texts)
+
+    def counts(self) -> dict[str, int]:
+        """How the cases stand; the parts add up to ``cases``."""
+        cases = list(self.cases.values())
+        wrong = sum(_is_wrong(case) for case in cases)
+        accepted = sum(case.closed and case.flipped for case in cases)
+        unanswered = sum(case.unanswered for case in cases)
+        not_asked = sum(case.open for case in cases)
+        return {
+            "shots": len(self.groups),
+            "cases": len(cases),
+            "accepted": accepted,
+            "not_flipped": len(cases) - accepted - wrong - unanswered - not_asked,
+            "teacher_wrong": wrong,
+            "unanswered": unanswered,
+            "not_asked": not_asked,
+            "attempts": len(self.attempts()) - wrong,
+        }
+
+    def save(self) -> None:
+        """Bring both files up to date: first the rows, so that an accepted attempt always has its row."""
+        write_records(self.run.counterfactuals.path, self.counterfactuals())
+        write_records(self.run.attempts, self.attempts())
+
+
+def _is_wrong(case: Case) -> bool:
+    return any(attempt.status == "teacher-wrong" for attempt in case.attempts)
+
+
+def _by_case(attempts: Iterable[Attempt]) -> dict[tuple[str, str], list[Attempt]]:
+    grouped: dict[tuple[str, str], list[Attempt]] = {}
+    for attempt in attempts:
+        grouped.setdefault((attempt.shot_id, attempt.target), []).append(attempt)
+    return grouped

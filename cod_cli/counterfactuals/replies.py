@@ -1,0 +1,277 @@
+"""From an LLM's raw reply to the edited text, or to the reason why it holds none.
+
+A model is asked for the edited text alone. What it sends may be wrapped, introduced, explained or refused.
+Whatever could belong to either, wrapping or text, is decided by the source: the reading that is closest to
+it, word by word, wins, and nothing is taken off that the source has too.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cod_cli.counterfactuals.edits import edit_ratio
+from cod_cli.llm import messages
+from cod_cli.llm.messages import Choice
+from cod_cli.records import AttemptStatus
+
+_TAG = (
+    r"(?:(?:edited|new|final|output|rewritten)[_-]?)?"
+    r"(?:text|edit|edited|output|answer|result|sentence|review|response)"
+)
+
+
+_TAGGED = re.compile(rf"<({_TAG})>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+
+
+_STRAY_TAG = re.compile(rf"^\s*</?{_TAG}>|</?{_TAG}>\s*$", re.IGNORECASE)
+
+
+_FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)\n?[ \t]*```", re.DOTALL)
+
+
+_END_TOKEN = re.compile(r"\s*(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
+
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
+
+
+_STRUCK = re.compile(r"~~.*?~~\s*")
+
+
+_EDITED = r"edited|modified|revised|rewritten|reworded|changed|updated|corrected|new|final|minimal\w*|counterfactual"
+
+
+_LEAD = re.compile(
+    r"^\W*(?:sure|certainly|of course|okay|ok|absolutely|here(?:'s|’s| is| are| you go)|(?:the |an? )?(?:"
+    + _EDITED
+    + r")\b|output|answer|result|response|text|sentence|review|edit|rewrite|version|assistant)[^:：\n]{0,100}[:：]\s*",
+    re.IGNORECASE,
+)
+
+
+_LIST_MARK = re.compile(r"^(?:\(?\d{1,2}[.)]|[-*•])\s+")
+
+
+_PREFIXES = (
+    _LEAD,
+    _LIST_MARK,
+    re.compile(r"^[^:：\n]{1,80}[:：]\s*"),
+    re.compile(r"^(?:sure|certainly|of course|okay|ok|absolutely)\s*[,.!]\s*", re.IGNORECASE),
+)
+
+
+# Said beside the text, told by how it begins …
+_ASIDE = re.compile(
+    r"^\W*(?:note|explanation|reason(?:ing)?|(?:key )?changes?(?: made)?|original(?: text| sentence)?)\W*[:：]",
+    re.IGNORECASE,
+)
+
+
+# … or by what is left when an introduction is taken off.
+_CHATTER = re.compile(
+    r"^\W*(?:(?:in this|the|this|these) (?:edit|change|version|revision|rewrit)\w*|"
+    r"i(?: have|['’]ve)? (?:changed|replaced|edited|swapped|modified)|let me know|(?:i )?hope (?:this|that)|"
+    r"(?:sure|certainly|of course|okay|absolutely)\W*$)",
+    re.IGNORECASE,
+)
+
+
+_TAIL = re.compile(
+    r"\s*[(\[](?:note|changed|i changed|edited|explanation|replaced)\b[^)\]]*[)\]]\s*$"
+    r"|\s+(?:\*\*)?(?:note|explanation|changes made)(?:\*\*)?\s*[:：].*$",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+_REFUSAL = re.compile(
+    r"^\W*(?:(?:i['’]m|i am|we['’]re) (?:very |really |so )?(?:sorry|afraid|unable|not able)\b|sorry,? (?:but )?i\b|"
+    r"i apologi[sz]e|as an? (?:ai|artificial|large)\b|unfortunately,? i\b|"
+    r"i (?:can(?:no|['’])?t|can not|won['’]t|will not|must decline)\b|"
+    r"lo siento|je suis désolée?|désolée?,|es tut mir leid|mi dispiace|desculpe|sinto muito|"
+    r"извините|к сожалению|对不起|抱歉|很抱歉|我无法|申し訳|죄송)",
+    re.IGNORECASE,
+)
+
+
+_COMMENT = re.compile(
+    r"^\W*(?:the (?:given |original |provided )?(?:text|sentence|review|sentiment) (?:is|already|has|does|cannot)|"
+    r"no (?:edit|change)s? (?:is|are|was|were)?\s*(?:needed|required|necessary)|"
+    r"(?:please|could you) (?:please )?(?:provide|share|give)|there (?:is|are) no (?:need|text|change)|"
+    r"it is not possible|to (?:change|turn|edit|make) )",
+    re.IGNORECASE,
+)
+
+
+_QUOTES = ('""', "''", "“”", "‘’", "«»", "»«", "„“", "„”", "「」", "『』", "``", "**")
+
+
+# Above this share of changed words a reply is another text, so what it says of itself may be believed.
+_FAR = 0.5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The edited text, or a status and a reason where there is none."""
+
+    text: str | None
+    status: AttemptStatus | None = None
+    reason: str | None = None
+
+
+def read_reply(choice: Choice, source: str) -> Reading:
+    """What a reply to "edit ``source``" holds."""
+    rejected = _by_finish_reason(choice)
+    if rejected:
+        return rejected
+    said = _END_TOKEN.sub("", _without_thoughts(choice.text, source)).strip()
+    if not said:
+        return Reading(None, "empty", "the reply holds no text")
+    if _REFUSAL.search(said) and not _REFUSAL.search(source) and _distance(said, source) > _FAR:
+        return Reading(None, "refused", f"the model says: {_short(said)}")
+    text = edited_text(said, source)
+    if not text:
+        return Reading(None, "empty", "the reply holds no text")
+    if _COMMENT.search(text) and not _COMMENT.search(source) and _distance(text, source) > _FAR:
+        return Reading(None, "malformed", f"a comment instead of a text: {_short(text)}")
+    return Reading(text)
+
+
+def _by_finish_reason(choice: Choice) -> Reading | None:
+    match choice.finish_reason:
+        case "length" if choice.text:
+            return Reading(None, "truncated", "the reply was cut off; allow more with --max-tokens")
+        case "length":
+            return Reading(None, "truncated", "the model has no room left for a reply; the text is too long for it")
+        case "content_filter":
+            return Reading(None, "refused", "the provider's filter withheld the reply")
+        case messages.REFUSED:
+            return Reading(None, "refused", f"the model says: {_short(choice.text)}")
+        case messages.MALFORMED:
+            return Reading(None, "malformed", "the answer holds no reply")
+    return None
+
+
+def edited_text(said: str, source: str) -> str:
+    """The edited text in a reply, without what was put around it."""
+    text = _unpacked(said, source)
+    for mark in ("**", "~~"):
+        if mark in text and mark not in source:
+            text = _STRUCK.sub("", text) if mark == "~~" else text.replace(mark, "")
+    candidates = list(_candidates(text, source))
+    kept = [c for c in candidates if _ASIDE.search(source) or not _ASIDE.search(c)]
+    bare = [_bare(candidate, source) for candidate in kept or candidates]
+    texts = [c for c in bare if c and (_CHATTER.search(source) or not _CHATTER.search(c))]
+    changed = [c for c in texts if c.split() != source.split()]
+    return min(changed or texts or bare[:1], key=lambda c: _distance(c, source), default="")
+
+
+def _without_thoughts(text: str, source: str) -> str:
+    """What stands behind a reasoning model's thoughts; nothing where it never came to an end."""
+    if "think>" in source:
+        return text
+    text = re.sub(r"<think(?:ing)?>.*?</think(?:ing)?>", "", text, flags=re.DOTALL)
+    behind: str = re.split(r"</think(?:ing)?>", text)[-1]
+    return re.split(r"<think(?:ing)?>", behind)[0]
+
+
+def _unpacked(text: str, source: str) -> str:
+    """The inside of fences, tags or a JSON object."""
+    if "```" not in source and (fenced := _FENCED.search(text)):
+        text = fenced.group(1)
+    tagged = [match for match in _TAGGED.finditer(text) if f"<{match.group(1)}" not in source]
+    if tagged:
+        text = tagged[-1].group(2)
+    if not _STRAY_TAG.search(source):
+        text = _STRAY_TAG.sub("", _STRAY_TAG.sub("", text))
+    text = text.strip()
+    if text.startswith("{") and not source.startswith("{"):
+        text = _from_json(text)
+    return text
+
+
+def _from_json(text: str) -> str:
+    try:
+        values = [value for value in json.loads(text).values() if isinstance(value, str)]
+    except ValueError:
+        return text
+    return values[-1] if values else text
+
+
+def _candidates(text: str, source: str) -> Iterator[str]:
+    """The readings of a reply: as many lines or sentences in a row as the source has, and its paragraphs."""
+    for arrow in ("→", "⇒", "->", "=>"):
+        before, found, after = text.partition(arrow)
+        if found and arrow not in source and _distance(before, source) < _FAR:
+            yield after
+    lines = text.split("\n")
+    filled = [index for index, line in enumerate(lines) if line.strip()]
+    height = sum(bool(line.strip()) for line in source.split("\n"))
+    for first in range(len(filled) - height + 1):
+        yield "\n".join(lines[filled[first] : filled[first + height - 1] + 1])
+    if height == 1:
+        paragraphs = [" ".join(paragraph.split("\n")) for paragraph in re.split(r"\n\s*\n", text)]
+        yield from paragraphs
+        yield from (window for paragraph in paragraphs for window in _sentences(paragraph, source))
+    else:
+        yield text
+
+
+def _sentences(paragraph: str, source: str) -> Iterator[str]:
+    """As many sentences in a row as the source has, where the paragraph has more."""
+    text = paragraph.strip()
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    parts = [(start, end) for start, end in itertools.pairwise([0, *ends, len(text)]) if start < end]
+    wanted = sum(bool(part) for part in _SENTENCE_END.split(source.strip()))
+    if len(parts) > wanted:
+        for first in range(len(parts) - wanted + 1):
+            yield text[parts[first][0] : parts[first + wanted - 1][1]]
+
+
+def _bare(text: str, source: str) -> str:
+    """A reading without introduction, explanation behind it, and quotes around it."""
+    text = text.strip()
+    for _ in range(3):
+        shorter = _unquoted(_without_prefix(_without_tail(text, source), source), source)
+        if shorter == text:
+            break
+        text = shorter
+    return text
+
+
+def _without_tail(text: str, source: str) -> str:
+    return text if _TAIL.search(source) else _TAIL.sub("", text)
+
+
+def _without_prefix(text: str, source: str) -> str:
+    for pattern in _PREFIXES:
+        rest = pattern.sub("", text, count=1).lstrip()
+        if rest == text:
+            continue
+        gain = _distance(text, source) - _distance(rest, source)
+        told = pattern in (_LEAD, _LIST_MARK) and not pattern.search(source)
+        if gain > 0 or (gain == 0 and told) or not rest:
+            return rest
+    return text
+
+
+def _unquoted(text: str, source: str) -> str:
+    for opening, closing in (tuple(pair) for pair in _QUOTES):
+        if len(text) < 2 or not (text.startswith(opening) and text.endswith(closing)):
+            continue
+        if source.startswith(opening) or source.endswith(closing):
+            continue
+        inside = text[1:-1]
+        if opening not in inside or text.count(opening) - source.count(opening) >= 2:
+            return inside.strip()
+    return text
+
+
+def _distance(text: str, source: str) -> float:
+    return edit_ratio(source.casefold(), text.casefold())
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:99]}…"

@@ -1,0 +1,198 @@
+"""The rounds of asking and judging that fill a ledger."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from time import perf_counter
+from typing import TypeVar
+
+from cod_cli.counterfactuals.generators.base import Generator, Proposal
+from cod_cli.counterfactuals.generators.openai import OpenAIGenerator
+from cod_cli.counterfactuals.ledger import Case, Ledger
+from cod_cli.counterfactuals.verify import Candidate, Judge, Verifier
+from cod_cli.errors import PartialError
+from cod_cli.llm.prices import Price, find_price
+from cod_cli.records import Manifest
+from cod_cli.settings.shared import LLMOptions
+from cod_cli.store.run import Run
+from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.open import paid
+from cod_cli.ui import Ui
+
+T = TypeVar("T")
+
+
+# Proposals that are judged in one go, while further requests are under way.
+CHUNK = 32
+
+
+# A slow LLM's replies are judged, counted and saved after so many seconds, though they are fewer.
+WAIT_S = 2.0
+
+
+# The name under which a manifest counts what the teacher was asked.
+QUERIES = "teacher_queries"
+
+
+def forget_empty_start(run: Run) -> None:
+    """A start that got no answer (no key, a wrong address) binds nobody to its options."""
+    manifest = run.counterfactuals.manifest()
+    if manifest is None or manifest.complete or run.read_replies():
+        return
+    if all(attempt.status in ("error", "teacher-wrong") for attempt in run.read_attempts()):
+        run.counterfactuals.meta.unlink()
+
+
+def fill(
+    ledger: Ledger,
+    verifier: Verifier,
+    settings: LLMOptions,
+    teacher: Teacher | None,
+    budget: int | None,
+    ui: Ui,
+    judge: Judge | None = None,
+) -> None:
+    """Begin the ledger's file, ask until no case is open, show the CFEs to the judge, and finish it.
+
+    What ``teacher`` is asked is counted.
+
+    Raises:
+        PartialError: cases are still without an answer.
+    """
+    run = ledger.run
+    earlier = run.counterfactuals.manifest()
+    manifest = run.counterfactuals.begin(
+        settings.results(),
+        labels=run.shots.require().labels,
+        seed=settings.seed,
+        teacher=teacher.fingerprint if teacher else None,
+        inputs=[run.shots.path],
+    )
+    judged_by = judge.name if judge else earlier.judge if earlier else None
+    meter = _Meter(run, manifest, teacher)
+    _work(ledger, verifier, budget, meter, ui)
+    _close(ledger, manifest.replace(judge=judged_by), judge, settings, meter.queries)
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Counts what the teacher is asked, on disk as it goes: a kill does not make the pairs look cheaper."""
+
+    run: Run
+    manifest: Manifest
+    teacher: Teacher | None
+
+    @property
+    def queries(self) -> int:
+        """The queries of all goes at this file."""
+        return self.manifest.counts.get(QUERIES, 0) + (self.teacher.queries if self.teacher else 0)
+
+    def save(self) -> None:
+        """Bring the manifest up to date."""
+        self.run.counterfactuals.note(self.manifest.replace(counts={QUERIES: self.queries}))
+
+
+def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter, ui: Ui) -> None:
+    """Ask, judge and record until no case is open; what is settled is saved also when interrupted."""
+    try:
+        while cases := ledger.asked(budget):
+            _round(ledger, cases, verifier, meter, ui)
+    finally:
+        ledger.save()
+
+
+def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Meter, ui: Ui) -> None:
+    """One more try for each of these cases, all of which are one generator's turn."""
+    generator = ledger.generators[cases[0].turn]
+    needs = [tries.need() for case in cases for tries in case.waiting()]
+    started, done = perf_counter(), 0
+    with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(needs)) as advance:
+        for proposals in _chunks(generator.propose(needs)):
+            _settle(ledger, proposals, verifier)
+            done += len(proposals)
+            rate = done / (perf_counter() - started)
+            advance(len(proposals), detail=f"{_standing(ledger, generator)}, {rate:.2g} a second")
+            ledger.save()
+            meter.save()
+
+
+def _standing(ledger: Ledger, generator: Generator) -> str:
+    """What the progress line says: accepted, failed, spent."""
+    counts = ledger.counts()
+    line = f"{counts['accepted']} accepted, {counts['not_flipped']} failed"
+    if isinstance(generator, OpenAIGenerator):
+        spent = generator.spent
+        line += f", {spent.calls} requests, {spent.prompt_tokens + spent.completion_tokens:,} tokens"
+        line += f", cost {spent.cost:.4f}" if generator.price else ""
+    return line
+
+
+def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -> None:
+    """Judge what came back, in one go, and write it into the ledger."""
+    candidates = [
+        Candidate(proposal.need.shot, proposal.need.target, text, proposal.need.prompt)
+        for proposal in proposals
+        for text in proposal.texts
+    ]
+    try:
+        verdicts = iter(verifier.judge(candidates, ledger.texts()))
+    except PartialError as error:  # an LLM that is the teacher has not answered: what it did say is on disk
+        candidates, verdicts = [], iter(())
+        proposals = [Proposal(p.need, (), "error", error.message) if p.texts else p for p in proposals]
+    for proposal in proposals:
+        mine = list(islice(verdicts, len(proposal.texts)))
+        tries = ledger.settle(proposal, mine)
+        if not tries.done and not tries.unanswered:
+            tries.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """What has come, as soon as it is enough or has waited long enough."""
+    chunk: list[T] = []
+    since = perf_counter()
+    for item in items:
+        chunk.append(item)
+        if len(chunk) >= CHUNK or perf_counter() - since >= WAIT_S:
+            yield chunk
+            chunk, since = [], perf_counter()
+    if chunk:
+        yield chunk
+
+
+def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LLMOptions, queries: int) -> None:
+    """Finish the files; raise where cases are still without an answer."""
+    if settings.accept_partial:
+        ledger.accept_partial()
+        ledger.save()
+    run, counts = ledger.run, {**ledger.counts(), QUERIES: queries}
+    complete = not counts["unanswered"] or settings.accept_partial
+    price = find_price(settings.model, settings.price) if settings.model else None
+    usage, cost = _paid(run, settings, price)
+    rows = ledger.counterfactuals()
+    run.counterfactuals.finish(
+        manifest.replace(price=(price.prompt, price.completion) if price else None),
+        judge.judge(rows) if judge else rows,
+        complete=complete,
+        counts=counts,
+        usage=usage,
+        cost=cost,
+    )
+    if not complete:
+        reasons = Counter(attempt.reason for attempt in ledger.attempts() if attempt.status == "error")
+        raise PartialError(
+            f"{counts['unanswered']} of {counts['cases']} counterfactuals are without an answer:"
+            f" {reasons.most_common(1)[0][0]}",
+            "the same command asks again for just those; --accept-partial closes the stage without them",
+        )
+
+
+def _paid(run: Run, settings: LLMOptions, price: Price | None) -> tuple[dict[str, int], float | None]:
+    """Tokens of all replies that this run has paid for, those of an LLM that is the teacher apart, and their cost."""
+    told = [reply.usage for reply in run.read_replies() if reply.usage]
+    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
+    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    checks, checks_cost = paid(settings, run.read_teacher_replies())
+    if checks and (settings.model is None or cost is not None):
+        cost = None if checks_cost is None else checks_cost + (cost or 0.0)
+    return usage | {f"teacher_{name}": number for name, number in checks.items()}, cost

@@ -1,0 +1,259 @@
+"""From a candidate text to an accepted counterfactual or a reason: gates, teacher, revert pass."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cod_cli.counterfactuals.edits import edit_ratio, n_edits, spans, tokenize
+from cod_cli.counterfactuals.revert import Minimal, Pair, minimise, salient_words
+from cod_cli.errors import CodError, UsageError
+from cod_cli.metrics import flips, softmax
+from cod_cli.records import AttemptStatus, Counterfactual, Shot
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.open import load_teacher
+
+Logits = npt.NDArray[np.float32]
+
+
+# A short text needs room: up to this many changed words are never "too far".
+ALWAYS_NEAR = 3
+
+
+TAKEN = "the same text stands in the run already"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text that ``prompt``, or somebody without one, proposes as the counterfactual of ``shot`` for ``target``."""
+
+    shot: Shot
+    target: str
+    text: str
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a candidate; ``text`` is what is left after the revert pass.
+
+    ``p_before`` and ``p_after`` are the teacher's P(target); all of ``flipped p_before p_after minimal``
+    are None where no teacher was asked.
+    """
+
+    candidate: Candidate
+    text: str
+    status: AttemptStatus
+    reason: str | None = None
+    flipped: bool | None = None
+    p_before: float | None = None
+    p_after: float | None = None
+    minimal: bool | None = None
+
+
+def gate(candidate: Candidate, taken: set[str], max_edit_ratio: float) -> tuple[AttemptStatus, str] | None:
+    """Why a candidate need not be shown to the teacher, or None.
+
+    Args:
+        taken: texts that stand in the run already.
+        max_edit_ratio: word-level edits allowed, as a share of the longer text's words; three words
+            always are.
+    """
+    source, text = candidate.shot.text, candidate.text
+    if not text.strip():
+        return "empty", "the reply holds no text"
+    if [token.text for token in tokenize(text)] == [token.text for token in tokenize(source)]:
+        return "unchanged", "the text came back as it was"
+    if text in taken:
+        return "duplicate", TAKEN
+    if n_edits(source, text) > ALWAYS_NEAR and (ratio := edit_ratio(source, text)) > max_edit_ratio:
+        return "too-far", f"edit ratio {ratio:.2f} is above {max_edit_ratio:g}"
+    return None
+
+
+class Verifier:
+    """Judges candidates against one teacher, or by the gates alone where there is none.
+
+    Args:
+        teacher: whom the CFEs must flip; None accepts whatever passes the gates.
+        labels: the run's classes in order.
+        max_edit_ratio: see `gate`.
+        revert: whether needless edits are undone.
+    """
+
+    def __init__(
+        self, teacher: Teacher | None, labels: Sequence[str], *, max_edit_ratio: float, revert: bool = True
+    ) -> None:
+        self.teacher = teacher
+        self.labels = list(labels)
+        self.max_edit_ratio = max_edit_ratio
+        self.revert = revert
+
+    def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
+        """A verdict for each candidate, in order; the teacher sees all that pass the gates in one batch."""
+        # Two prompts may find the same edit; two shots must not.
+        seen: set[tuple[str | None, str, str]] = set()
+        verdicts: list[Verdict | None] = []
+        for candidate in candidates:
+            rejected = gate(candidate, taken, self.max_edit_ratio)
+            mine = (candidate.prompt, candidate.target, candidate.text)
+            if rejected is None and mine in seen:
+                rejected = "duplicate", "another candidate is the same text"
+            seen.add(mine)
+            verdicts.append(Verdict(candidate, candidate.text, *rejected) if rejected else None)
+        passed = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
+        judged = iter(self._ask_teacher(passed))
+        return [verdict or next(judged) for verdict in verdicts]
+
+    def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        if self.teacher is None:
+            return [Verdict(c, c.text, "accepted") for c in candidates]
+        families = [c.shot.id for c in candidates]
+        before = self.teacher.logits([c.shot.text for c in candidates], families=families)
+        after = self.teacher.logits([c.text for c in candidates], families=families)
+        flipped = [flips(b, a, self._index(c)) for c, b, a in zip(candidates, before, after, strict=True)]
+        reverted = iter(self._revert(candidates, flipped, self.teacher))
+        texts = [next(reverted) if flip else None for flip in flipped]
+        left = [m.text if m else c.text for m, c in zip(texts, candidates, strict=True)]
+        final = self.teacher.logits(left, families=families)
+        return [self._verdict(*row) for row in zip(candidates, texts, before, final, strict=True)]
+
+    def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
+        chosen = [c for c, flip in zip(candidates, flipped, strict=True) if flip]
+        pairs = [Pair(c.shot.text, c.text, self._index(c), c.shot.id) for c in chosen]
+        if not self.revert:
+            return [Minimal(pair.text, minimal=len(spans(pair.source, pair.text)) == 1) for pair in pairs]
+        return minimise(pairs, teacher)
+
+    def _verdict(self, candidate: Candidate, reverted: Minimal | None, before: Logits, after: Logits) -> Verdict:
+        target = self._index(candidate)
+        return Verdict(
+            candidate,
+            reverted.text if reverted else candidate.text,
+            "accepted" if reverted else "no-flip",
+            None if reverted else f"the teacher reads it as {self.labels[int(after.argmax())]}",
+            flipped=reverted is not None,
+            p_before=round(float(softmax(before)[target]), 6),
+            p_after=round(float(softmax(after)[target]), 6),
+            minimal=reverted.minimal if reverted else None,
+        )
+
+    def feedback(self, verdict: Verdict) -> str:
+        """What was wrong with a rejected text and, where many questions are cheap, the words to change.
+
+        Those are the words that decide the rejected text, or the shot itself where that text is no step from it.
+        """
+        candidate = verdict.candidate
+        said = f"An earlier edit does not do ({verdict.reason}): {candidate.text}"
+        if self.teacher is None or not self.teacher.cheap:
+            return said
+        step = candidate.text if verdict.status == "no-flip" else candidate.shot.text
+        found = ", ".join(salient_words(self.teacher, step, self._index(candidate)))
+        return (
+            f"{said}\nReplace at least these words, which speak against {candidate.target}: {found}" if found else said
+        )
+
+    def _index(self, candidate: Candidate) -> int:
+        return self.labels.index(candidate.target)
+
+
+class SameClass(Verifier):
+    """Accepts what the teacher reads as it reads the shot: other words for the same."""
+
+    def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        if self.teacher is None:
+            return super()._ask_teacher(candidates)
+        families = [c.shot.id for c in candidates]
+        before = self.teacher.logits([c.shot.text for c in candidates], families=families)
+        after = self.teacher.logits([c.text for c in candidates], families=families)
+        return [self._kept(*row) for row in zip(candidates, before, after, strict=True)]
+
+    def _kept(self, candidate: Candidate, before: Logits, after: Logits) -> Verdict:
+        target = self._index(candidate)
+        read, was = (self.labels[int(row.argmax())] for row in (after, before))
+        return Verdict(
+            candidate,
+            candidate.text,
+            "accepted" if read == was else "no-flip",
+            None if read == was else f"the teacher reads it as {read}, and the text before as {was}",
+            flipped=False,
+            p_before=round(float(softmax(before)[target]), 6),
+            p_after=round(float(softmax(after)[target]), 6),
+        )
+
+
+class Unchecked(Verifier):
+    """Accepts whatever is a text."""
+
+    def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
+        """``accepted`` for each candidate."""
+        return [Verdict(candidate, candidate.text, "accepted") for candidate in candidates]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the teacher says of the shots, by shot id: its logits and the class it chooses; empty without a teacher."""
+
+    logits: Mapping[str, Sequence[float]]
+    chosen: Mapping[str, str]
+
+
+def read_by(teacher: Teacher | None, shots: Sequence[Shot], labels: Sequence[str]) -> Readings:
+    """Show the shots to the teacher."""
+    rows = (
+        teacher.logits([shot.text for shot in shots], families=[shot.id for shot in shots]).tolist() if teacher else []
+    )
+    logits = {shot.id: row for shot, row in zip(shots, rows, strict=False)}
+    return Readings(logits, {shot_id: labels[row.index(max(row))] for shot_id, row in logits.items()})
+
+
+def targets(shot: Shot, labels: Sequence[str], logits: Sequence[float] | None, target: str) -> list[str]:
+    """The classes that a CFE of this shot is written for (DESIGN: nearest, all, or one label)."""
+    others = [label for label in labels if label != shot.label]
+    if target == "all" or (target == "nearest" and len(others) == 1):
+        return others
+    if target != "nearest":
+        return [target] if target in others else []
+    if logits is None:
+        raise UsageError("--target nearest needs a teacher", "add --teacher, or use --target all")
+    ranked = sorted(labels, key=lambda label: -logits[labels.index(label)])
+    return [label for label in ranked if label not in (shot.label, ranked[0])][:1]
+
+
+class Judge:
+    """Says of which class a text is; ``name`` is the model with its fingerprint, as manifests have it."""
+
+    def __init__(self, model: Teacher) -> None:
+        self.name = f"{model.name}@{model.fingerprint}"
+        self._model = model
+
+    def judge(self, cfes: Sequence[Counterfactual]) -> list[Counterfactual]:
+        """The CFEs with the class that the judge gives them."""
+        chosen = self._model.logits([cfe.text for cfe in cfes]).argmax(1) if cfes else []
+        return [cfe.replace(judge=self._model.labels[index]) for cfe, index in zip(cfes, chosen, strict=True)]
+
+
+def load_judge(settings: CounterfactSettings, labels: Sequence[str], teacher: Teacher | None) -> Judge | None:
+    """The judge of ``--judge``, None without one.
+
+    Raises:
+        UsageError: the judge is the LLM that writes, or the teacher itself.
+        CodError: no such model, or its classes are not the run's.
+    """
+    if settings.judge is None:
+        return None
+    if settings.generator == "openai" and settings.judge == f"openai:{settings.model}":
+        raise UsageError(f"--judge {settings.judge} is the LLM that writes", "let another model judge")
+    try:
+        model = load_teacher(
+            dataclasses.replace(settings, teacher=settings.judge, teacher_labels=settings.judge_labels), labels
+        )
+    except CodError as error:
+        hint = (error.hint or "").replace("--teacher", "--judge") or None
+        raise CodError(f"--judge {settings.judge}: {error.message.replace('the teacher', 'the judge')}", hint) from None
+    if teacher is not None and model.fingerprint == teacher.fingerprint:
+        raise UsageError(f"--judge {settings.judge} is the teacher itself, which agrees with all that flips it")
+    return Judge(model)

@@ -1,0 +1,200 @@
+"""Which rows of a data source students are scored on, and the scores of a classifier's answers to them."""
+
+import hashlib
+import json
+import random
+import shlex
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cod_cli.data.source import Row, Table, eval_splits, load_table, local_path
+from cod_cli.errors import CodError
+from cod_cli.records import Shot
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.eval import EvalSettings
+from cod_cli.store.run import Run
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows that no student was trained on. ``truth`` holds class indices; None where the rows have no labels.
+
+    ``task`` is the task's name, else the source's; ``dropped`` counts the rows left out, by reason.
+    """
+
+    task: str
+    split: str
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    truth: tuple[int, ...] | None
+    dropped: dict[str, int]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over rows and labels: scores with equal digests are about the same rows."""
+        content = json.dumps([self.ids, self.texts, self.truth])
+        return hashlib.sha256(content.encode("utf-8")).hexdigest()[:16]
+
+
+def rows_to_score(run: Run, settings: EvalSettings, labels: Sequence[str]) -> tuple[str, HeldOut]:
+    """The data source that is scored on, and its rows: by default the source that the shots were drawn from."""
+    sampled = run.shots.require().settings
+    data = settings.data or str(sampled["data"])
+    same = (local_path(data) or data) == (local_path(str(sampled["data"])) or sampled["data"])
+    # What `cod sample` was told about the columns holds for its own source only.
+    columns: dict[str, Any] = sampled if same else {}
+    table = load_table(
+        data,
+        split=settings.split,
+        default_splits=eval_splits(data),
+        text_columns=settings.text_column or columns.get("text_column") or (),
+        label_column=settings.label_column or columns.get("label_column"),
+        label_names=settings.label_names or columns.get("label_names"),
+        require_labels=False,
+    )
+    shots = run.shots.read()
+    made = [*run.counterfactuals.peek(), *run.rival_rows()]
+    trained = {shot.text.strip() for shot in shots} | {row.text.strip() for row in made}
+    return data, held_out(table, labels, trained=trained, sampled={shot.id for shot in shots} if same else ())
+
+
+def hold_out(run: Run, settings: CounterfactSettings, labels: Sequence[str]) -> Run:
+    """The run with labelled rows of the scored split in the place of its shots, drawn by the seed; made only once.
+
+    Those for fewer rows are the first of those for more. Rows equal to a trained text are left out.
+
+    Raises:
+        CodError: the split has no labels, or other rows were held out before.
+    """
+    held = run.held_out(settings.generator)
+    if settings.force and not settings.dry_run:
+        run.archive(held.shots.path, held.shots.meta)
+    wanted = {"held_out": settings.held_out, "split": settings.split, "seed": settings.seed}
+    old = held.shots.check(wanted)
+    if old is not None and old.complete and held.shots.path.exists():
+        return held
+    data, rows = rows_to_score(run, EvalSettings(split=settings.split), labels)
+    if rows.truth is None:
+        raise CodError(f"{data}, split {rows.split}, has no labels to edit away from", "name a labelled split: --split")
+    everything = [
+        Shot(id=row_id, text=text, label=labels[place])
+        for row_id, text, place in zip(rows.ids, rows.texts, rows.truth, strict=True)
+    ]
+    rng = random.Random(f"held out {settings.seed}")
+    keys = [rng.random() for _ in everything]
+    drawn = [everything[i] for i in sorted(range(len(keys)), key=keys.__getitem__)[: settings.held_out]]
+    manifest = held.shots.begin(wanted, labels=list(labels), seed=settings.seed)
+    held.shots.finish(manifest, drawn, counts={"rows": len(everything), "held_out": len(drawn)})
+    return held
+
+
+def held_out(
+    table: Table, labels: Sequence[str], *, trained: Collection[str] = (), sampled: Collection[str] = ()
+) -> HeldOut:
+    """The rows of a table to score on; as soon as one has a label, those without are left out.
+
+    Args:
+        table: read with ``require_labels=False``.
+        labels: the run's classes in order.
+        trained: texts that a student may have seen.
+        sampled: ids of rows that are shots.
+
+    Raises:
+        CodError: a label that is not among ``labels``, or no row is left.
+    """
+    labelled = any(row.label is not None for row in table.rows)
+    reasons = [_reason(row, labelled, trained, sampled) for row in table.rows]
+    rows = [row for row, reason in zip(table.rows, reasons, strict=True) if reason is None]
+    dropped = Counter(vars(table.dropped)) + Counter(reason for reason in reasons if reason)
+    where = str(table.file or f"{table.source}, split {table.split}")
+    if not rows:
+        counted = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
+        raise CodError(f"{where} has no row left to score on: {counted}", "name other rows: --data or --split")
+    if labelled:
+        _require_known(table, rows, labels, where)
+    return HeldOut(
+        task=table.task.name if table.task else table.source,
+        split=table.split,
+        ids=tuple(row.id for row in rows),
+        texts=tuple(row.text for row in rows),
+        truth=tuple(labels.index(str(row.label)) for row in rows) if labelled else None,
+        dropped={reason: n for reason, n in dropped.items() if n},
+    )
+
+
+def _reason(row: Row, labelled: bool, trained: Collection[str], sampled: Collection[str]) -> str | None:
+    if row.id in sampled:
+        return "sampled"
+    if row.text in trained:
+        return "trained"
+    return "unlabelled" if labelled and row.label is None else None
+
+
+def _require_known(table: Table, rows: Sequence[Row], labels: Sequence[str], where: str) -> None:
+    unknown = sorted({str(row.label) for row in rows} - set(labels))
+    if not unknown:
+        return
+    if len(table.labels) == len(labels):
+        pairs = ",".join(f"{raw}={name}" for raw, name in zip(table.labels, labels, strict=True))
+        hint = f"say what they are called, after checking this guess: --label-names {shlex.quote(pairs)}"
+    else:
+        pairs = ",".join(f"{raw}=NAME" for raw in unknown)
+        hint = (
+            f"name data of this run's classes: --data; or say what they are called: --label-names {shlex.quote(pairs)}"
+        )
+    raise CodError(f"{where} has the labels {', '.join(unknown)}; this run's are {', '.join(labels)}", hint)
+
+
+def shots_source(run: Run) -> Table:
+    """The split that the shots were drawn from, as `cod sample` read it; rows without a label are left in.
+
+    Raises:
+        CodError: it is not at hand any more.
+    """
+    # Also where held-out rows stand in the place of the run's own shots.
+    source = Run(run.folder).shots.require().settings
+    return load_table(
+        source["data"],
+        split=source["split"],
+        text_columns=source["text_column"],
+        label_column=source["label_column"],
+        label_names=source["label_names"],
+        require_labels=False,
+    )
+
+
+def training_texts(run: Run, note: Callable[[str], object]) -> list[str]:
+    """The texts that the shots were drawn from; empty, with a note, where they are not at hand any more."""
+    try:
+        return [row.text for row in shots_source(run).rows]
+    except CodError as error:
+        note(f"the editor takes its words from the teacher's vocabulary: {error.message}")
+        return []
+
+
+def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
+    """At most n texts of the split that the shots were drawn from, in an order that the seed alone decides.
+
+    Never a shot, nor a text that stands in the split that `cod eval` scores, nor one of a pair made by
+    `cod counterfact --held-out`. Labels are not looked at. Those for a smaller n are a prefix of those for a larger.
+    """
+    table = shots_source(run)
+    taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table.split)
+    taken |= {row.text.strip() for held in run.held_out_runs() for row in held.shots.peek()}
+    ids = {shot.id for shot in run.shots.read()}
+    free = [row for row in table.rows if row.id not in ids and row.text not in taken]
+    rng = random.Random(f"pool {seed}")
+    keys = [rng.random() for _ in free]
+    return [free[place] for place in sorted(range(len(free)), key=keys.__getitem__)[:n]]
+
+
+def _scored_texts(run: Run, split: str) -> set[str]:
+    """Texts that students are scored on; of a source with one split those are all others, which `cod eval` sees to."""
+    data = str(run.shots.require().settings["data"])
+    try:
+        table = load_table(data, default_splits=eval_splits(data), require_labels=False)
+    except CodError:
+        return set()
+    return set() if table.split == split else {row.text for row in table.rows}

@@ -1,0 +1,1 @@
+"""What students, teachers and baselines reach on rows that nobody trained on."""

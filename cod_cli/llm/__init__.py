@@ -1,0 +1,1 @@
+"""All about talking to an LLM: prompts, messages, prices, limits, the journal and the client."""

@@ -1,0 +1,136 @@
+"""What requests cost: tokens, estimated before and counted after, and a user's price for them."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from platformdirs import user_config_path
+
+from cod_cli.errors import UsageError
+from cod_cli.llm.messages import Message, Request
+
+# What chat formats put around a message and before the answer.
+_PER_MESSAGE = 4
+
+
+_PER_CHAT = 3
+
+
+@dataclass(frozen=True)
+class Price:
+    """Money for a million tokens, in the user's currency."""
+
+    prompt: float
+    completion: float
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The cost of so many tokens."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
+def find_price(model: str, given: tuple[float, float] | None) -> Price | None:
+    """The price that was given, else the model's in the user's ``prices.yaml``, else None.
+
+    The file stands in the user's configuration folder: ``gpt-4o: [2.5, 10]`` (prompt, completion).
+    """
+    if given is not None:
+        return Price(*given)
+    path = prices_path()
+    if not path.is_file():
+        return None
+    rows = _read_prices(path)
+    return Price(*rows[model]) if model in rows else None
+
+
+def price_within(model: str, given: tuple[float, float] | None, max_cost: float | None) -> Price | None:
+    """As `find_price`, but a cap on the cost must be able to hold.
+
+    Raises:
+        UsageError: there is a cap and no price.
+    """
+    price = find_price(model, given)
+    if max_cost is not None and price is None:
+        raise UsageError(
+            f"--max-cost needs a price of {model}", "add --price PROMPT COMPLETION, in money per million tokens"
+        )
+    return price
+
+
+def prices_path() -> Path:
+    """Where a user's price list is looked for."""
+    return user_config_path("cod", appauthor=False) / "prices.yaml"
+
+
+def _read_prices(path: Path) -> Mapping[str, tuple[float, float]]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        prices = {str(model): (float(pair[0]), float(pair[1])) for model, pair in values.items()}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, ValueError, LookupError):
+        prices = {path.name: (-1, -1)}
+    if any(min(pair) < 0 for pair in prices.values()):
+        raise UsageError(
+            f"{path} is no price list", "write one `model: [prompt, completion]` a line, in money per million tokens"
+        )
+    return prices
+
+
+def tokens_in(text: str) -> int:
+    """About how many tokens a text has: a quarter of its ASCII characters and half of its other UTF-8 bytes.
+
+    English prose has 4 to 4.5 characters a token with current tokenizers, other scripts 2 bytes or more, so
+    the estimate errs on the high side.
+    """
+    ascii_bytes = sum(character.isascii() for character in text)
+    return math.ceil(ascii_bytes / 4 + (len(text.encode("utf-8", "replace")) - ascii_bytes) / 2)
+
+
+def prompt_tokens(messages: Iterable[Message]) -> int:
+    """About how many tokens a chat has, roles and separators included."""
+    return _PER_CHAT + sum(_PER_MESSAGE + tokens_in(message["content"]) for message in messages)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Tokens that a request is expected to take; ``completion_cap`` is the most its replies can have."""
+
+    prompt: int
+    completion: int
+    completion_cap: int
+
+
+def expected_tokens(request: Request) -> Expected:
+    """What a request is expected to take; a reply is mostly no longer than the last message."""
+    reply = min(request.max_tokens, tokens_in(request.messages[-1]["content"]))
+    return Expected(prompt_tokens(request.sent_messages()), request.n * reply, request.n * request.max_tokens)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What some requests will take; ``cost`` is None without a price."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """Both together."""
+        known = self.cost is not None and other.cost is not None
+        return Estimate(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            (self.cost or 0.0) + (other.cost or 0.0) if known else None,
+        )
+
+
+def estimate(requests: Iterable[tuple[Request, str]], price: Price | None) -> Estimate:
+    """Calls, tokens and cost of requests, each given with a text about as long as one reply to it."""
+    calls = prompt = completion = 0
+    for request, reply in requests:
+        calls += 1
+        prompt += prompt_tokens(request.sent_messages())
+        completion += request.n * min(request.max_tokens, tokens_in(reply))
+    return Estimate(calls, prompt, completion, price.of(prompt, completion) if price else None)

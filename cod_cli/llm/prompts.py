@@ -1,0 +1,214 @@
+"""Finds, checks and renders prompts: YAML files with ``string.Template`` placeholders."""
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from cod_cli.errors import UsageError
+from cod_cli.records import Shot
+
+PLACEHOLDERS = ("text", "label", "target", "labels")
+
+
+_KEYS = ("description", "system", "user", "labels", "examples")
+
+
+_EXAMPLE_KEYS = ("text", "label", "target", "edit")
+
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A demonstration: ``edit`` is ``text`` turned from ``label`` to ``target``."""
+
+    text: str
+    label: str
+    target: str
+    edit: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A checked prompt; ``source`` is its file's text, ``hash`` 8 hex digits of SHA-256 over that.
+
+    ``labels`` describes classes by name. ``examples`` become turns of user and assistant.
+    """
+
+    name: str
+    hash: str
+    description: str
+    system: str
+    user: str
+    labels: Mapping[str, str]
+    examples: tuple[Example, ...]
+    source: str
+
+    def __str__(self) -> str:
+        """``name@hash``, as records name it."""
+        return f"{self.name}@{self.hash}"
+
+    @property
+    def asks_for_class(self) -> bool:
+        """Whether it asks which class a text has, so that it names none itself."""
+        return not self.placeholders & {"label", "target"}
+
+    @property
+    def placeholders(self) -> set[str]:
+        """The names behind the $ that it uses."""
+        return {name for part in (self.system, self.user) for name in Template(part).get_identifiers()}
+
+
+def shipped_names() -> list[str]:
+    """The names of the prompts that come with ``cod``, sorted."""
+    names = (entry.name for entry in _folder().iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def find_prompt(name: str) -> Prompt:
+    """A shipped prompt by its name, or any by the path of its YAML file.
+
+    Raises:
+        UsageError: there is no such prompt, or its file is not one; the message names the file.
+    """
+    if name in shipped_names():
+        source: Traversable = _folder() / f"{name}.yaml"
+    elif (path := Path(name)).is_file():
+        source, name = path, path.stem
+    else:
+        raise UsageError(
+            f"there is no prompt {name!r}", f"give the path of a YAML file, or one of: {', '.join(shipped_names())}"
+        )
+    try:
+        return parse_prompt(source.read_text(encoding="utf-8"), name, str(source))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source} cannot be read: {error}") from None
+
+
+def _folder() -> Traversable:
+    spec = importlib.util.find_spec("cod_prompts")
+    if spec is None or spec.origin is None:  # a checkout that is not installed, or was before the folder was whole
+        return Path(__file__).parents[2] / "prompts"
+    return resources.files("cod_prompts")
+
+
+def parse_prompt(content: str, name: str, where: str) -> Prompt:
+    """Check the text of a prompt file; ``where`` is how errors call it."""
+    try:
+        values = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} is no prompt", "it needs the keys description, system and user")
+    _check_keys(values, where)
+    _check_placeholders(values, where)
+    return Prompt(
+        name=name,
+        hash=hashlib.sha256(content.encode("utf-8")).hexdigest()[:8],
+        description=values["description"].strip(),
+        system=values["system"].strip(),
+        user=values["user"].strip(),
+        labels=_texts(values.get("labels") or {}, "labels", where),
+        examples=tuple(_example(row, where) for row in values.get("examples") or ()),
+        source=content,
+    )
+
+
+def _check_keys(values: Mapping[Any, Any], where: str) -> None:
+    unknown = [str(key) for key in values if key not in _KEYS]
+    if unknown:
+        raise UsageError(f"{where} has unknown keys: {', '.join(unknown)}", f"known: {', '.join(_KEYS)}")
+    missing = [key for key in _KEYS[:3] if not isinstance(values.get(key), str)]
+    if missing:
+        raise UsageError(f"{where} lacks {', '.join(missing)}", 'each is a text; `system` may be empty: ""')
+    if not isinstance(values.get("examples") or [], list):
+        raise UsageError(f"{where}: examples is no list", f"give each the keys {', '.join(_EXAMPLE_KEYS)}")
+
+
+def _check_placeholders(values: Mapping[str, str], where: str) -> None:
+    templates = {key: Template(values[key]) for key in ("system", "user")}
+    stray = [key for key, template in templates.items() if not template.is_valid()]
+    if stray:
+        raise UsageError(f"{where} has a stray $ in {' and '.join(stray)}", "write $$ for a dollar sign")
+    used = [name for template in templates.values() for name in template.get_identifiers()]
+    unknown = dict.fromkeys(f"${name}" for name in used if name not in PLACEHOLDERS)
+    if unknown:
+        known = ", ".join(f"${name}" for name in PLACEHOLDERS)
+        raise UsageError(f"{where} has unknown placeholders: {', '.join(unknown)}", f"known: {known}")
+    if "text" not in templates["user"].get_identifiers():
+        raise UsageError(f"{where} never gives the text", "put $text into `user`")
+
+
+def _texts(values: Any, what: str, where: str) -> dict[str, str]:
+    if not isinstance(values, dict) or not all(isinstance(x, str) for pair in values.items() for x in pair):
+        raise UsageError(f"{where}: {what} holds something that is no text", "write `name: text`, in quotes if need be")
+    return {name: text.strip() for name, text in values.items()}
+
+
+def _example(row: Any, where: str) -> Example:
+    texts = _texts(row, "an example", where)
+    if sorted(texts) != sorted(_EXAMPLE_KEYS):
+        raise UsageError(f"{where}: an example has the keys {', '.join(texts)}", f"give it {', '.join(_EXAMPLE_KEYS)}")
+    return Example(**texts)
+
+
+def messages(prompt: Prompt, shot: Shot, target: str, labels: Sequence[str]) -> list[Message]:
+    """The chat messages that ask for ``shot`` to be edited into ``target``.
+
+    Demonstrations stand between system and question. Those about other classes than ``labels`` are left
+    out, unless all are: then they show how to edit, not what.
+    """
+    described = "\n".join(_described(name, prompt.labels) for name in labels)
+    fitting = [example for example in prompt.examples if {example.label, example.target} <= set(labels)]
+    chat = [{"role": "system", "content": _fill(prompt.system, shot.text, shot.label, target, described)}]
+    for example in fitting or prompt.examples:
+        question = _fill(prompt.user, example.text, example.label, example.target, described)
+        chat += [{"role": "user", "content": question}, {"role": "assistant", "content": example.edit}]
+    chat.append({"role": "user", "content": _fill(prompt.user, shot.text, shot.label, target, described)})
+    return [message for message in chat if message["content"]]
+
+
+def class_messages(
+    prompt: Prompt, text: str, labels: Sequence[str], codes: Sequence[str], demos: Sequence[Shot] = ()
+) -> list[Message]:
+    """The chat messages that ask for the class of a text, by its code; ``demos`` stand before it as turns.
+
+    Raises:
+        UsageError: the prompt is no such question.
+    """
+    if not prompt.asks_for_class or prompt.examples:
+        raise UsageError(
+            f"the prompt {prompt.name} is no question about a text's class",
+            "one uses $text and $labels only and has no examples; start from: cod show --prompt teacher > mine.yaml",
+        )
+    code_of = dict(zip(labels, codes, strict=True))
+    listed = "\n".join(f"{code_of[name]} = {_described(name, prompt.labels)[2:]}" for name in labels)
+    chat = [{"role": "system", "content": _fill(prompt.system, text, "", "", listed)}]
+    for demo in demos:
+        chat.append({"role": "user", "content": _fill(prompt.user, demo.text, "", "", listed)})
+        chat.append({"role": "assistant", "content": code_of[demo.label]})
+    chat.append({"role": "user", "content": _fill(prompt.user, text, "", "", listed)})
+    return [message for message in chat if message["content"]]
+
+
+def _described(name: str, descriptions: Mapping[str, str]) -> str:
+    return f"- {name}: {descriptions[name]}" if name in descriptions else f"- {name}"
+
+
+def _fill(template: str, text: str, label: str, target: str, labels: str) -> str:
+    # One pass: a $ that stands in a text or a label's name is never looked at.
+    return Template(template).substitute(text=text, label=label, target=target, labels=labels)
+
+
+def render_messages(chat: Iterable[Message]) -> str:
+    """Chat messages, for reading."""
+    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in chat)

@@ -1,0 +1,132 @@
+"""What a student may train on: the mixes, and the rivals of counterfactuals by kind."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+from cod_cli.errors import CodError, UsageError
+
+if TYPE_CHECKING:  # Settings import this module, and `cod --help` needs no pydantic.
+    from cod_cli.records import Counterfactual, Shot
+
+MIXES = ("all", "cod", "shots")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A rival: what its rows are.
+
+    ``llm``: an LLM writes them. ``flips``: a row counts only if the teacher flips on it. ``real``: they are texts of
+    the data source, made from no shot. ``other_budget``: more rows are trained on than the run has shots.
+    """
+
+    name: str
+    rows: str
+    llm: bool = False
+    flips: bool = False
+    real: bool = False
+    other_budget: bool = False
+
+
+RIVALS: Mapping[str, Kind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            Kind("eda", "the shot with words exchanged, put in, swapped or left out (EDA)"),
+            Kind("aeda", "the shot with punctuation marks put in (AEDA)"),
+            Kind("pool", "other real texts, labelled by the teacher", real=True),
+            Kind("pool-queries", "a real text for each query that the CFEs cost", real=True, other_budget=True),
+            Kind("cod-unverified", "the first edit as it came, unchecked"),
+            Kind("cod-unreverted", "the CFE before needless edits were undone", flips=True),
+            Kind("cod-nearest", "of the edits that flip, the one nearest to the boundary", flips=True),
+            Kind("cod-confident", "of the edits that flip, the one that the teacher is surest of", flips=True),
+            Kind("paraphrase", "the shot in other words (LLM)", llm=True),
+            Kind("opposite", "a free text of the other class (LLM)", llm=True, flips=True),
+        )
+    }
+)
+
+
+# Every table marks these, and no contrast counts them as a win.
+OTHER_BUDGET = frozenset({"all"} | {kind.name for kind in RIVALS.values() if kind.other_budget})
+
+
+def rival_named(name: str) -> Kind:
+    """The rival of that kind.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in RIVALS:
+        raise UsageError(f"there is no rival {name!r}", f"choose from: {', '.join(RIVALS)}")
+    return RIVALS[name]
+
+
+def require_mix(mix: str) -> None:
+    """Refuse a mix that there is not."""
+    if mix not in MIXES and mix not in RIVALS:
+        raise UsageError(f"--mix is {mix!r}", f"choose one of: {', '.join((*MIXES, *RIVALS))}")
+
+
+Row: TypeAlias = "Shot | Counterfactual"
+
+
+def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counterfactual]") -> list[list[Row]]:
+    """The groups of rows that a mix trains on, in the order of the shots.
+
+    ``shots`` takes the k shots, ``all`` adds every CFE, ``cod`` always takes exactly k rows: it walks the shots
+    and takes each with its CFEs; at the first group that does not fit, the rows still free go to that shot and the
+    next ones, alone. A CFE whose shot is not there is left out. A rival takes its rows in the place of CFEs; of real
+    texts, made from no shot, k/2 beside as many shots, or all beside all where the budget is another.
+    """
+    require_mix(mix)
+    if mix == "shots":
+        return [[shot] for shot in shots]
+    if mix in RIVALS and RIVALS[mix].real:
+        return _beside(shots, list(counterfactuals), everything=mix in OTHER_BUDGET)
+    derived = defaultdict(list)
+    for counterfactual in counterfactuals:
+        derived[counterfactual.shot_id].append(counterfactual)
+    groups: list[list[Row]] = [[shot, *derived[shot.id]] for shot in shots]
+    return groups if mix == "all" else _equal_budget(groups)
+
+
+def _beside(shots: "Sequence[Shot]", texts: Sequence[Row], *, everything: bool) -> list[list[Row]]:
+    """Shots and real texts, each alone; where the texts are too few, shots fill up."""
+    taken = texts if everything else texts[: len(shots) // 2]
+    kept = shots if everything else shots[: len(shots) - len(taken)]
+    return [[row] for row in (*kept, *taken)]
+
+
+def _equal_budget(groups: list[list[Row]]) -> list[list[Row]]:
+    taken: list[list[Row]] = []
+    free = len(groups)
+    for index, group in enumerate(groups):
+        if len(group) > free:
+            return taken + [[shot] for shot, *_ in groups[index : index + free]]
+        taken.append(group)
+        free -= len(group)
+    return taken
+
+
+def require_equal_budget(mix: str, *, k: int, rows: int, steps: int, shots_steps: int) -> None:
+    """Refuse to train on other than k rows, or for other steps than ``--mix shots`` takes, without saying so.
+
+    Args:
+        mix: those of another budget (`OTHER_BUDGET`) may.
+        k: the shots of the run.
+        rows: what would be trained on.
+        steps: of the optimiser, in all.
+        shots_steps: what the k shots alone would take.
+
+    Raises:
+        CodError: the comparison would not be fair.
+    """
+    if mix in OTHER_BUDGET or (rows, steps) == (k, shots_steps):
+        return
+    raise CodError(
+        f"--mix {mix} would train on {rows} rows in {steps} steps; equal budget is {k} rows in {shots_steps} steps",
+        "mend or remake the files of this run, or use --mix all, which every table marks as another budget",
+    )

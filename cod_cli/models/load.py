@@ -1,0 +1,287 @@
+"""Loading, running and saving classifiers: folders and Hub ids, tokenizers, devices, dtypes, layers."""
+
+import contextlib
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from cod_cli.errors import CodError, UsageError
+from cod_cli.models.folder import find_model
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A model in fp32 with its tokenizer, on a device."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Classifier(Encoder):
+    """A sequence classifier; ``labels`` are in the order of its logits."""
+
+    labels: tuple[str, ...]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device is {name!r}", "choose auto, cpu, cuda, cuda:1 … or mps") from None
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= present.get(device.type, 0):
+        raise UsageError(f"--device {name}: there is no such device here", "use --device auto or --device cpu")
+    return device
+
+
+def load_classifier(name: str, *, device: str = "auto") -> Classifier:
+    """A fine-tuned classifier from a model folder or the Hub, in fp32 whatever its dtype on disk, in eval mode.
+
+    Raises:
+        CodError: no such model, no network, or a model without a trained classification head.
+    """
+    target = pick_device(device)
+    folder = find_model(name)
+    model, untrained = _load(name, folder)
+    if untrained:
+        raise CodError(
+            f"{name} has no trained classification head ({', '.join(sorted(untrained)[:3])} missing)",
+            f"fine-tune it first: `cod teach OUT --data DATA --model {name}`",
+        )
+    labels = tuple(str(label) for _, label in sorted(dict(model.config.id2label or {}).items()))
+    if len(labels) < 2 or model.config.problem_type in ("regression", "multi_label_classification"):
+        raise CodError(f"{name} does not choose one of several classes", "use a single-label classifier")
+    tokenizer = load_tokenizer(name, folder)
+    align_padding(model, tokenizer)
+    return _on(target, model, tokenizer, labels)
+
+
+def load_encoder(name: str, *, device: str = "auto") -> Encoder:
+    """A pretrained model without a head, in fp32 and eval mode.
+
+    Raises:
+        CodError: no such model, or no network.
+    """
+    target, folder = pick_device(device), find_model(name)
+    with quiet(), loading(name):
+        model: PreTrainedModel = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = load_tokenizer(name, folder)
+    align_padding(model, tokenizer)
+    torch.nn.Module.to(model, target).train(False)
+    return Encoder(model, tokenizer, target)
+
+
+def load_student(
+    name: str, labels: Sequence[str], *, layers: int | None = None, seed: int = 0, device: str = "auto"
+) -> Classifier:
+    """A model to be trained, in eval mode, with a fresh classification head drawn from ``seed``.
+
+    Of L layers, ``layers`` = n keeps ⌊(i + 1)·L / n⌋ − 1 for i = 0 … n − 1, the paper's layer match (of six,
+    three: 1, 3, 5), so the last layer always stays. The same seed gives the same bits on every device.
+
+    Raises:
+        CodError: no such model, or one whose layers cannot be told apart.
+        UsageError: more layers asked than there are.
+    """
+    return load_trunk(name, labels, layers=layers).student(seed=seed, device=device)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A pretrained model, read once, from which students are drawn that differ in the seed of their heads."""
+
+    architecture: type[PreTrainedModel]
+    config: PreTrainedConfig
+    weights: dict[str, torch.Tensor]
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...]
+
+    def student(self, *, seed: int = 0, device: str = "auto") -> Classifier:
+        """A model of its own, as `load_student` gives it."""
+        target = pick_device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.architecture(copy.deepcopy(self.config))
+        model.load_state_dict(self.weights, strict=False)
+        align_padding(model, self.tokenizer)
+        return _on(target, model, self.tokenizer, self.labels)
+
+    def fresh(self, student: Classifier) -> set[str]:
+        """The names of a student's weights that no pretraining has seen: the head's."""
+        return {name for name, _ in student.model.named_parameters()} - self.weights.keys()
+
+
+def load_trunk(name: str, labels: Sequence[str], *, layers: int | None = None) -> Trunk:
+    """Read what `load_student` needs of a model, once for several seeds."""
+    folder = find_model(name)
+    with torch.random.fork_rng(devices=[]):
+        model, untrained = _load(name, folder, labels)
+    config = copy.deepcopy(model.config)
+    keep = None if layers is None else kept_layers(name, model, config, layers)
+    weights = trunk_weights(model, untrained, keep)
+    return Trunk(type(model), config, weights, load_tokenizer(name, folder), tuple(labels))
+
+
+def save_classifier(classifier: Classifier, folder: Path | str) -> None:
+    """Write an ordinary model folder, safetensors only, that the Auto classes and `pipeline` load as it is."""
+    tokenizer = classifier.tokenizer
+    if tokenizer.is_fast:
+        # What the last call asked for would be saved with it.
+        cast(Any, tokenizer).backend_tokenizer.no_truncation()
+        cast(Any, tokenizer).backend_tokenizer.no_padding()
+    with quiet():
+        classifier.model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
+    """The model in fp32, with room for ``labels`` if given, and the names of weights that the folder lacks."""
+    with quiet(), loading(name):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        if labels is not None:
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: index for index, label in enumerate(labels)}
+            config.problem_type = "single_label_classification"
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+
+
+def _on(
+    device: torch.device, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...]
+) -> Classifier:
+    # Through the base class: transformers' own overrides are not typed.
+    torch.nn.Module.to(model, device).train(False)
+    return Classifier(model, tokenizer, device, labels)
+
+
+_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' bars and load reports off stderr."""
+    untyped: Any = logging
+    level, bars = untyped.get_verbosity(), untyped.is_progress_bar_enabled()
+    untyped.set_verbosity_error()
+    untyped.disable_progress_bar()
+    try:
+        yield
+    finally:
+        untyped.set_verbosity(level)
+        if bars:
+            untyped.enable_progress_bar()
+
+
+def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model's weights in ``folder``; errors call it ``name``."""
+    with quiet(), loading(name):
+        tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+    # Without its files the class makes an empty tokenizer and says nothing.
+    files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    if not any((folder / file).is_file() for file in files):
+        raise CodError(f"{name} holds no tokenizer", f"save it beside the model: one of {', '.join(sorted(files))}")
+    return tokenizer
+
+
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Turn what transformers raises about a model or its configuration into a `CodError`."""
+    try:
+        yield
+    except _LOAD_ERRORS as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise CodError(
+            f"{name} cannot be loaded as a text classifier: {reason}",
+            "give a model of a family that transformers knows, with safetensors weights; its own code is never run",
+        ) from None
+
+
+def align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give model and tokenizer one padding token: decoders often have none, and find their last token by it."""
+    config = model.config.get_text_config()
+    if tokenizer.pad_token is None:
+        known = config.pad_token_id is not None and 0 <= config.pad_token_id < len(tokenizer)
+        own = tokenizer.convert_ids_to_tokens(config.pad_token_id) if known else None
+        tokenizer.pad_token = own or tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token_id is None:
+        raise CodError("the tokenizer has neither a padding token nor one that could serve", "add a pad_token to it")
+    config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.padding_side = "right"
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+
+
+def kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
+    """Where the layers are and which stay; ``config`` is changed to match."""
+    total = getattr(config, "num_hidden_layers", 0)
+    if not 1 <= layers <= total:
+        raise UsageError(f"--student-layers is {layers}; {name} has {total}", f"choose 1 to {total}")
+    stacks = [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == total
+    ]
+    if len(stacks) != 1:
+        raise CodError(f"the layers of {name} ({config.model_type}) cannot be told apart", "leave --student-layers out")
+    kept = [(index + 1) * total // layers - 1 for index in range(layers)]
+    config.num_hidden_layers = layers
+    for field, value in vars(config).items():
+        # layer_types, no_rope_layers and their like: one entry a layer.
+        if "layer" in field and isinstance(value, list) and len(value) == total:
+            setattr(config, field, [value[index] for index in kept])
+    return stacks[0], kept
+
+
+def trunk_weights(
+    model: PreTrainedModel, untrained: set[str], keep: tuple[str, list[int]] | None
+) -> dict[str, torch.Tensor]:
+    """The pretrained weights that a student takes over, its layers renumbered.
+
+    Another task's head stays behind; a masked-LM head's transform, where the family builds its classifier on
+    it (ModernBERT), is pretrained and comes along.
+    """
+    masked_lm = any("ForMaskedLM" in name for name in model.config.architectures or ())
+    trunk = model.base_model_prefix + "."
+    stack, kept = keep or ("", [])
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        if name in untrained or not (masked_lm or name.startswith(trunk)):
+            continue
+        layer = re.fullmatch(rf"{re.escape(stack)}\.(\d+)\.(.+)", name) if keep else None
+        if layer is None:
+            weights[name] = tensor
+        elif int(layer[1]) in kept:
+            weights[f"{stack}.{kept.index(int(layer[1]))}.{layer[2]}"] = tensor
+    return weights

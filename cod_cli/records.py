@@ -1,0 +1,383 @@
+"""What a record is."""
+
+import hashlib
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+
+def text_sha(text: str) -> str:
+    """The hash by which a soft label is tied to its text: 16 hex digits of SHA-256 over UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A frozen row of a JSONL file; a field that the record does not have is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any) -> Self:
+        """The same record with some fields changed."""
+        return self.model_copy(update=changes)
+
+
+class SparseRecord(Record):
+    """A record some of whose fields, ``WHERE_USED``, stand in a file only where they are not null."""
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        row: dict[str, Any] = handler(self)
+        return {key: value for key, value in row.items() if value is not None or key not in self.WHERE_USED}
+
+
+AttemptStatus = Literal[
+    "accepted",
+    "unchanged",
+    "duplicate",
+    "empty",
+    "truncated",
+    "refused",
+    "malformed",
+    "too-far",
+    "no-flip",
+    "teacher-wrong",
+    "error",
+]
+
+
+class Shot(Record):
+    """A labelled real example. ``id`` is ``<source>/<split>/<row>``, rows count from 1."""
+
+    id: str
+    text: str
+    label: str
+
+
+class Reply(SparseRecord):
+    """One paid choice of an LLM, on disk before it is used.
+
+    ``key`` hashes all that changes the answer; ``sample`` numbers the requests for one
+    (shot, target) from 1; the choices of one request share a key and ``usage`` stands on the first.
+    ``prompt`` (``name@hash``) is what asked for it.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"prompt"})
+
+    key: str
+    shot_id: str
+    target: str
+    sample: int
+    text: str
+    finish_reason: str | None
+    model: str
+    usage: dict[str, int] | None
+    latency_s: float
+    prompt: str | None = None
+
+
+class TeacherReply(Record):
+    """One paid choice of an LLM that was asked for the class of a text, on disk before it is used.
+
+    ``question`` is the hash of the text and that of the whole chat; ``logprobs`` holds for each token its most
+    probable alternatives, (token, natural log of p). The choices of one request share a key.
+    """
+
+    key: str
+    question: str
+    sample: int
+    text: str
+    finish_reason: str | None
+    logprobs: list[list[tuple[str, float]]] | None
+    model: str
+    usage: dict[str, int] | None
+    latency_s: float
+
+
+class Attempt(SparseRecord):
+    """What became of one candidate; ``n`` counts from 1 for each (shot, target).
+
+    ``writer`` says who wrote it, where a run has several: a prompt (``name@hash``), or a generator that has none
+    (``editor``). Then each writer's best text that flips is ``accepted``, and ``reason`` names the writer whose smaller
+    edit became the CFE. The ``text`` of an accepted attempt is what the revert pass has left of it.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"writer"})
+
+    shot_id: str
+    target: str
+    n: int
+    text: str | None
+    status: AttemptStatus
+    reason: str | None
+    writer: str | None = None
+
+
+class Counterfactual(SparseRecord):
+    """A text written to be of class ``label``, derived from the shot ``shot_id``.
+
+    ``p_before`` and ``p_after`` are the teacher's P(label) on the shot and on this text; null, like
+    ``flipped`` and ``minimal``, where no teacher was asked. ``judge`` is the class that another model than teacher
+    and generator gives it.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"parent_id", "judge"})
+
+    id: str
+    shot_id: str | None
+    text: str
+    label: str
+    source_label: str
+    kind: str
+    generator: str
+    prompt: str | None
+    flipped: bool | None
+    p_before: float | None
+    p_after: float | None
+    edit_ratio: float
+    n_edits: int
+    minimal: bool | None
+    attempts: int
+    parent_id: str | None = None
+    judge: str | None = None
+
+
+class SoftLabel(Record):
+    """The teacher's raw logits for one text, one per class in the manifest's label order."""
+
+    id: str
+    text_sha: str
+    logits: list[float]
+    teacher: str
+    source: Literal["logits", "logprobs", "votes"]
+    covered_mass: float
+
+
+class Score(SparseRecord):
+    """What one student (or the teacher) reaches on one split; null where a field does not apply.
+
+    ``boundary_agreement`` is over all held-out pairs, ``boundary_by_generator`` over those of each who wrote some.
+    ``f1`` is that of each class, in the order of the manifest's labels; a file of an older version lacks it.
+    ``usage`` (prompt_tokens, completion_tokens) and ``cost`` are what an LLM that is scored itself has taken.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"boundary_by_generator", "f1", "usage", "cost"})
+
+    student: str
+    method: str | None
+    mix: str | None
+    k: int | None
+    rows: int | None
+    shots: int | None
+    steps: int | None
+    seed: int | None
+    task: str
+    split: str
+    n: int
+    accuracy: float | None
+    macro_f1: float | None
+    mcc: float | None
+    agreement: float | None
+    kl: float | None
+    ece: float | None
+    brier: float | None
+    boundary_agreement: float | None
+    seconds: float | None
+    boundary_by_generator: dict[str, float] | None = None
+    f1: dict[str, float] | None = None
+    usage: dict[str, int] | None = None
+    cost: float | None = None
+
+
+class Prediction(Record):
+    """What one student (or the teacher) decides on each row of a split, in the order of the rows.
+
+    ``rows`` is the digest of those rows: two predictions with the same one can be compared row by row. ``truth`` and
+    ``decided`` are class indices in the manifest's label order (``truth`` is null without labels), ``confidence`` the
+    probability of the class decided for.
+    """
+
+    student: str
+    task: str
+    split: str
+    rows: str
+    truth: list[int] | None
+    decided: list[int]
+    confidence: list[float]
+
+
+class Step(SparseRecord):
+    """One optimiser step of a training: the loss terms by name, weighted as they add up to ``total``.
+
+    ``grad_norm`` is the Euclidean norm over all gradients before the step, ``lr`` the step's learning rate.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"hard", "soft", "layer"})
+
+    step: int
+    epoch: int
+    hard: float | None = None
+    soft: float | None = None
+    layer: float | None = None
+    total: float
+    grad_norm: float
+    lr: float
+
+
+class Energy(Record):
+    """Electricity in kWh; ``estimated`` where the machine has no counters that could be read."""
+
+    cpu_kwh: float
+    gpu_kwh: float
+    ram_kwh: float
+    estimated: bool
+
+
+class Student(Record):
+    """How a student was made: ``settings.yaml`` in its folder.
+
+    ``k`` counts the shots of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what
+    changes results beside the seed, ``inputs`` the hashes of the files that were read, ``rows_sha`` that of the rows
+    trained on with their logits, ``student`` and ``teacher`` the fingerprints of the models. ``cut_from_teacher``
+    marks a student that began as layers of its teacher. The bits of the weights repeat with the same rows, settings,
+    machine, ``threads`` and ``versions``.
+    """
+
+    name: str
+    method: str
+    mix: str
+    k: int
+    rows: int
+    shots: int
+    steps: int
+    seed: int
+    labels: list[str]
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    rows_sha: str
+    student: str
+    teacher: str | None
+    cut_from_teacher: bool
+    parameters: int
+    seconds: float
+    energy: Energy | None = None
+    device: str
+    threads: int
+    versions: dict[str, str]
+    created: str
+
+
+class Teacher(Record):
+    """How `cod teach` made a classifier: ``settings.yaml`` in its folder.
+
+    ``rows_sha`` hashes the rows trained on, ``model`` is the fingerprint of what was fine-tuned, ``validation`` the
+    accuracy after each epoch on the validation split, empty where there is none. ``best_epoch`` is the epoch whose
+    weights these are, where they were chosen by that accuracy; null stands for the last.
+    """
+
+    source: str
+    split: str
+    rows: int
+    steps: int
+    labels: list[str]
+    settings: dict[str, Any]
+    rows_sha: str
+    model: str
+    validation: list[float]
+    best_epoch: int | None = None
+    parameters: int
+    seconds: float
+    device: str
+    threads: int
+    versions: dict[str, str]
+    created: str
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the validation split, of the weights that were kept; None without such a split."""
+        return self.validation[(self.best_epoch or 0) - 1] if self.validation else None
+
+
+SCHEMA = 1
+
+
+class SweepCell(Record):
+    """One student of a sweep: the ``arm`` of one task, k and seed, trained in ``run``, a folder of the sweep's.
+
+    ``status`` is ``done``, ``failed`` or ``open``; ``error`` says why it failed, or what it waits for.
+    """
+
+    task: str
+    k: int
+    seed: int
+    arm: str
+    run: str
+    status: Literal["open", "done", "failed"]
+    error: str | None = None
+
+
+class SweepPlan(Record):
+    """``sweep.json``: what a sweep compares, and how far it is.
+
+    ``command`` repeats it. ``arms`` tells by name which take ``other_budget``.
+    """
+
+    command: str
+    baseline: str
+    arms: dict[str, dict[str, bool]]
+    cells: list[SweepCell]
+
+
+class Calibration(Record):
+    """What turns raw logits into calibrated ones: divide by ``temperature``, then add ``bias``, by class.
+
+    Fitted or, for the contextual method, measured on ``rows`` labelled rows of ``data``; ``before`` and ``after`` are
+    accuracy, ECE, Brier and mean log-likelihood on them, a row's temperature always fitted without that row.
+    """
+
+    method: Literal["contextual", "temperature"]
+    temperature: float
+    bias: dict[str, float]
+    data: str
+    split: str | None
+    rows: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Manifest(SparseRecord):
+    """What made a file: written first with ``complete: false``, set to complete last, atomically.
+
+    ``settings`` holds only what changes results; ``outputs`` the hash of the finished file, by which
+    a later edit by hand is noticed. ``calibration`` is how soft labels are to be read; they themselves are raw.
+    ``price`` is what ``cost`` was computed with, money per million tokens of prompts and of replies; ``judge`` names
+    the judge that was asked, with its fingerprint.
+    """
+
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"price", "judge"})
+
+    schema_: int = SCHEMA
+    stage: str
+    complete: bool
+    cod_version: str
+    created: str
+    labels: list[str]
+    settings: dict[str, Any]
+    seed: int | None
+    inputs: dict[str, str]
+    outputs: dict[str, str] = Field(default_factory=dict)
+    teacher: str | None = None
+    calibration: Calibration | None = None
+    counts: dict[str, int] = Field(default_factory=dict)
+    usage: dict[str, int] = Field(default_factory=dict)
+    cost: float | None = None
+    price: tuple[float, float] | None = None
+    judge: str | None = None
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.rstrip("_"),
+        populate_by_name=True,
+    )

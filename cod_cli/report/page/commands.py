@@ -1,0 +1,105 @@
+"""The commands that made each number, as the runs' manifests recorded them: to paste, and get it again."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cod_cli.mixes import RIVALS
+from cod_cli.records import Manifest
+from cod_cli.report.comparison import Cell, Comparison
+from cod_cli.report.page.markup import Child, anchors, el
+from cod_cli.report.results import Evidence, Result
+from cod_cli.report.tables import ordered
+from cod_cli.settings.base import Settings, options_of
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.rival import RivalSettings
+from cod_cli.settings.sample import SampleSettings
+from cod_cli.store.run import Run
+
+# Rivals whose rows are made from counterfactuals, or count their cost.
+_USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name == "pool-queries")
+
+
+def commands(evidence: Evidence, comparison: Comparison) -> list[Child]:
+    """For each arm at each k what made its students."""
+    ids = anchors(comparison)
+    swept = [el("pre", plan.command) for plan in evidence.plans]
+    blocks = [
+        el(
+            "details",
+            el("summary", f"{cell.task}, k = {cell.k}, {cell.arm}"),
+            el("pre", text),
+            id=ids[*cell.key, cell.arm],
+        )
+        for cell in ordered(comparison)
+        if (*cell.key, cell.arm) in ids and (text := _script(cell))
+    ]
+    intro = "What made each number, as it was recorded: shots and texts first, then each student and its scores."
+    return [*([el("p", "Swept by"), *swept] if swept else []), *([el("p", intro), *blocks] if blocks else [])]
+
+
+def _script(cell: Cell) -> str:
+    parts = []
+    for result in cell.results:
+        training = training_of(result)
+        parts += [*texts_of(result.run, cell.mix), *training, ""] if training else []
+    return "\n".join(parts).strip()
+
+
+def command_line(words: str, folder: Path, options: type[Settings], recorded: Mapping[str, Any]) -> str:
+    """``cod X FOLDER`` with the recorded options that differ from their defaults; what is no option is left out."""
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    parts = [words, quoted(str(folder))]
+    for name, (_, info) in options_of(options).items():
+        value = recorded.get(name)
+        if value is None or value == defaults[name] or (value == [] and defaults[name] == ()):
+            continue
+        flags = [flag for flag in info.param_decls or () if flag.startswith("-")] or ["--" + name.replace("_", "-")]
+        if isinstance(value, bool):
+            parts.append(flags[-1].split("/")[0 if value else -1])
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            parts += [f"{flags[-1]} {quoted(str(item))}" for item in values]
+    return " ".join(parts)
+
+
+def texts_of(run: Run, mix: str | None) -> list[str]:
+    """What made the shots and the texts that a mix trains on, and labelled them; empty where nobody recorded it."""
+    made: list[tuple[str, Manifest | None, type[Settings]]]
+    made = [("cod sample", run.shots.manifest(), SampleSettings)]
+    if mix in _USE_PAIRS or mix not in (*RIVALS, "shots"):
+        made.append(("cod counterfact", run.counterfactuals.manifest(), CounterfactSettings))
+    if mix in RIVALS:
+        made.append(("cod rival", run.rival(str(mix)).manifest(), RivalSettings))
+    made.append(("cod label", run.soft_labels.manifest(), LabelSettings))
+    return [command_line(words, run.folder, options, kept.settings) for words, kept, options in made if kept]
+
+
+def training_of(result: Result) -> list[str]:
+    """What trained one student and scored it; empty where nobody recorded it."""
+    if result.student is None:
+        return []
+    student = result.student
+    recorded = {**student.settings, "seed": str(student.seed)}
+    if student.name != f"{student.method}-{student.mix}":
+        recorded["name"] = student.name
+    return [command_line("cod distill", result.run.folder, DistillSettings, recorded), *_scoring(result)]
+
+
+def _scoring(result: Result) -> list[str]:
+    """What scored one student; where the rows of other data are is written down nowhere."""
+    command = f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}"
+    sources = {shot.id.rsplit("/", 2)[0] for shot in result.run.shots.peek()}
+    if not sources or result.score.task in sources:
+        return [command]
+    return [f"# DATA: {' '.join(result.score.task.split())}, which the shots are not from", f"{command} --data DATA"]
+
+
+def quoted(text: str) -> str:
+    """A word for the shell; the user's home directory, which need not travel, as ``~``."""
+    home = f"{Path.home()}/"
+    return f"~/{shlex.quote(text.removeprefix(home))}" if text.startswith(home) else shlex.quote(text)

@@ -1,0 +1,208 @@
+"""Sections of the page about texts: how good the pairs are, how close to the boundary, the pairs themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cod_cli.counterfactuals import edits
+from cod_cli.counterfactuals.quality import QUALITY, Quality, QualityReport, Work, report, with_sources
+from cod_cli.metrics import Bin, binned, softmax
+from cod_cli.records import Counterfactual, Prediction, Shot
+from cod_cli.report.comparison import Cell
+from cod_cli.report.page.charts import histogram
+from cod_cli.report.page.markup import NOTHING, Child, Markup, body, el, quantity, row, table
+from cod_cli.report.results import Evidence
+from cod_cli.store.run import Run
+from cod_cli.ui import MISSING
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """The texts of one task, each once, whatever runs they stand in.
+
+    ``pairs`` are CFEs with the text that each was made from; ``quality`` is null where none was asked for; ``margins``
+    holds, for ``shots`` and ``counterfactuals``, the teacher's P(its choice) - P(its second choice) on each.
+    """
+
+    task: str
+    pairs: tuple[tuple[Counterfactual, str], ...]
+    quality: QualityReport | None
+    margins: Mapping[str, Sequence[float]]
+
+
+def exhibits(evidence: Evidence) -> list[Exhibit]:
+    """The texts of each task that still has some."""
+    tasks: dict[Run, str] = {}
+    for result in evidence.results:
+        # Students may be scored on other tasks too: the texts are of the first.
+        tasks.setdefault(result.run, result.score.task)
+    runs: dict[str, list[Run]] = {}
+    for run, task in tasks.items():
+        runs.setdefault(task, []).append(run)
+    found = [_exhibit(task, of) for task, of in runs.items()]
+    return [exhibit for exhibit in found if exhibit.pairs or exhibit.margins]
+
+
+def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
+    shots = {shot.id: shot for run in runs for shot in run.shots.peek()}
+    cfes = {(cfe.id, cfe.text): cfe for run in runs for cfe in run.counterfactuals.peek()}
+    attempts = {(a.shot_id, a.target, a.n, a.text): a for run in runs for a in run.read_attempts()}
+    replies = {(reply.key, reply.sample, reply.text): reply for run in runs for reply in run.read_replies()}
+    work = Work(list(shots.values()), list(cfes.values()), list(attempts.values()), list(replies.values()))
+    return Exhibit(
+        task=task,
+        pairs=tuple(with_sources(work.shots, work.cfes)),
+        quality=report(work) if work.cfes or work.attempts else None,
+        margins=_margins(runs, shots, work.cfes),
+    )
+
+
+def _margins(runs: Sequence[Run], shots: Mapping[str, Shot], cfes: Iterable[Counterfactual]) -> dict[str, list[float]]:
+    logits = {soft.id: soft.logits for run in runs for soft in run.soft_labels.peek()}
+    ids = {"shots": set(shots), "counterfactuals": {cfe.id for cfe in cfes}}
+    found = {name: [margin(logits[i]) for i in sorted(of & logits.keys())] for name, of in ids.items()}
+    return {name: values for name, values in found.items() if values}
+
+
+def margin(logits: Sequence[float]) -> float:
+    """P(first choice) - P(second choice), in [0, 1]: 0 on the boundary."""
+    second, first = np.sort(softmax(logits))[-2:]
+    return float(first - second)
+
+
+def curve(predictions: Iterable[Prediction | None]) -> list[Bin] | None:
+    """The reliability of some students, their rows pooled; None where nobody kept what they decided, or no label."""
+    kept = [row for row in predictions if row is not None and row.truth is not None]
+    if not kept:
+        return None
+    confidence = np.concatenate([row.confidence for row in kept])
+    right = np.concatenate([np.equal(row.decided, row.truth or []) for row in kept])
+    return binned(confidence, right)
+
+
+def curve_of(cell: Cell) -> list[Bin] | None:
+    """The reliability of an arm's students together."""
+    return curve(result.prediction for result in cell.results)
+
+
+# More of them make a page that a phone does not open.
+MOST_PAIRS = 2000
+
+
+def quality(found: Sequence[Exhibit]) -> list[Child]:
+    """A column for each task, for each class written for, and for each prompt where there are several."""
+    columns: dict[str, Quality] = {}
+    for exhibit in found:
+        if exhibit.quality is not None:
+            prompts = exhibit.quality.by_prompt if len(exhibit.quality.by_prompt) > 1 else {}
+            parts = {**{f"to {name}": part for name, part in exhibit.quality.by_class.items()}, **prompts}
+            columns[exhibit.task] = exhibit.quality.overall
+            columns |= {f"{exhibit.task}, {name}" if len(found) > 1 else name: part for name, part in parts.items()}
+    rows = []
+    for name, show in QUALITY.items():
+        cells = [show(each) for each in columns.values()]
+        if any(cell != MISSING for cell in cells):
+            rows.append(row(name, [NOTHING if cell == MISSING else quantity(float(cell), cell) for cell in cells]))
+    return [table(["", *columns], body(rows))] if rows else []
+
+
+def margins(found: Sequence[Exhibit]) -> list[Child]:
+    """Histograms of the teacher's margin on real shots and on counterfactuals."""
+    tone = {"shots": "t0", "counterfactuals": "t1"}
+    charts = [
+        el(
+            "figure",
+            el("figcaption", f"{exhibit.task}: {len(values)} {name}"),
+            histogram(values, tone=tone[name], title=f"Margins of {name}, {exhibit.task}", unit="margin"),
+        )
+        for exhibit in found
+        for name, values in exhibit.margins.items()
+    ]
+    lead = "The teacher's margin, P(its choice) − P(its second choice), on what students train on: 0 is its boundary."
+    return [el("p", lead), el("div", *charts, class_="charts")] if charts else []
+
+
+def pairs(found: Sequence[Exhibit]) -> list[Child]:
+    """Every pair with its changed words marked, to be searched."""
+    rows = [(exhibit.task, cfe, source) for exhibit in found for cfe, source in exhibit.pairs]
+    if not rows:
+        return []
+    shown = rows[:MOST_PAIRS]
+    left_out = f"The first {len(shown):,} of {len(rows):,}; all of a run: cod show RUN."
+    choices = [
+        _choice("task", "all tasks", [task for task, _, _ in shown]),
+        _choice("direction", "all directions", [_direction(cfe) for _, cfe, _ in shown]),
+        _choice("generator", "all generators", [cfe.generator for _, cfe, _ in shown]),
+    ]
+    controls = el(
+        "form",
+        el("input", type="search", placeholder="Search the pairs", aria_label="Search the pairs"),
+        *choices,
+        el("output", f"{len(shown)} pairs"),
+        class_="controls",
+    )
+    return [
+        el("p", left_out, class_="note") if len(rows) > len(shown) else None,
+        el("div", controls, el("ol", *(_pair(*each) for each in shown)), class_="pairs", data_search=""),
+    ]
+
+
+def _choice(name: str, everything: str, values: Sequence[str]) -> Markup | None:
+    options = sorted(set(values))
+    if len(options) < 2:
+        return None
+    return el(
+        "select",
+        el("option", everything, value=""),
+        *(el("option", value) for value in options),
+        name=name,
+        aria_label=name.capitalize(),
+    )
+
+
+def _direction(cfe: Counterfactual) -> str:
+    return f"{cfe.source_label} → {cfe.label}"
+
+
+def _pair(task: str, cfe: Counterfactual, source: str) -> Markup:
+    facts = [task, cfe.id, cfe.generator]
+    if cfe.p_before is not None and cfe.p_after is not None:
+        facts.append(f"P({cfe.label}) {cfe.p_before:.2f} → {cfe.p_after:.2f}")
+    facts.append(f"edit ratio {edits.edit_ratio(source, cfe.text):.2f}")
+    flag = el("b", " does not flip the teacher", class_="worse") if cfe.flipped is False else None
+    return el(
+        "li",
+        el("p", *marked(source, cfe.text), dir="auto"),
+        el("p", el("b", _direction(cfe)), " · ", " · ".join(facts), flag, class_="facts"),
+        data_task=task,
+        data_direction=_direction(cfe),
+        data_generator=cfe.generator,
+    )
+
+
+def marked(source: str, target: str) -> list[Child]:
+    """The target with what was taken out of the source struck out and what was put in marked."""
+    before, after = edits.tokenize(source), edits.tokenize(target)
+    parts: list[Child] = []
+    position = 0
+    for span in edits.spans(source, target):
+        parts.append(_words(after[position : span.target_start]))
+        removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
+        space = (added or removed)[0].space
+        # The first word of a text has no space before it.
+        between = space if span.target_start else _first_space([*before, *after])
+        parts += [space, el("del", _words(removed).lstrip())] if removed else [space]
+        parts += [between] if removed and (added or not span.target_start) else []
+        parts += [el("ins", _words(added).lstrip())] if added else []
+        position = span.target_end
+    return [*parts, _words(after[position:])]
+
+
+def _first_space(tokens: Sequence[edits.Token]) -> str:
+    """What stands between words, nothing in a script that writes none."""
+    return next((token.space for token in tokens if token.space), "")
+
+
+def _words(tokens: Sequence[edits.Token]) -> str:
+    return "".join(token.space + token.text for token in tokens)

@@ -1,0 +1,163 @@
+"""What the runs below a folder have reached: every score with its arm, the seed of its shots and what it took."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cod_cli.errors import CodError
+from cod_cli.evaluation.scores import TEACHER, base_name
+from cod_cli.metrics import with_f1
+from cod_cli.mixes import RIVALS
+from cod_cli.records import Prediction, Score, Student, SweepPlan
+from cod_cli.store.run import Run, SweepFolder
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one student took; null where nobody recorded it.
+
+    ``shots`` are the labelled real rows that it trained on, ``queries`` the texts that the teacher was asked about:
+    those trained on and those tried on the way to them; ``tokens`` and ``money`` are those of an LLM.
+    """
+
+    shots: float | None
+    queries: float | None
+    tokens: float | None
+    money: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One student's score on one split. ``draw`` is the seed of its run's shots, ``cut`` marks a piece of its teacher.
+
+    ``student`` says how it was made; null where its ``settings.yaml`` is gone.
+    """
+
+    run: Run
+    score: Score
+    arm: str
+    draw: int | None
+    cut: bool
+    cost: Cost
+    student: Student | None
+    prediction: Prediction | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that was measured in the runs below ``folder``; ``plans`` are the sweeps' among them."""
+
+    folder: Path
+    runs: tuple[Run, ...]
+    plans: tuple[SweepPlan, ...]
+    results: tuple[Result, ...]
+    teachers: tuple[Result, ...]
+
+    @cached_property
+    def baselines(self) -> set[str]:
+        """The arms that the sweeps name as their baselines."""
+        return {plan.baseline for plan in self.plans if plan.baseline}
+
+    @cached_property
+    def other_budget(self) -> set[str]:
+        """The arms that the sweeps mark as of another budget."""
+        return {arm for plan in self.plans for arm, marks in plan.arms.items() if marks.get("other_budget")}
+
+
+def read_evidence(folder: Path) -> Evidence:
+    """Read every run that has scores in ``folder`` or below it; weights and texts need not be there.
+
+    Raises:
+        CodError: there is none, or a file is damaged.
+    """
+    if not folder.is_dir():
+        raise CodError(f"{folder} is no folder", "name a sweep's folder, or a run's")
+    files = [path for path in folder.rglob("5-scores.jsonl") if "archive" not in path.relative_to(folder).parts]
+    if not files:
+        raise CodError(
+            f"{folder} holds no scores (5-scores.jsonl), nor does a folder below it",
+            f"score the students of a run first: `cod eval {folder}`",
+        )
+    runs = tuple(Run(path.parent) for path in sorted(files, key=_natural))
+    found = [result for run in runs for result in _results(run)]
+    return Evidence(
+        folder=folder,
+        runs=runs,
+        plans=_plans(folder),
+        results=tuple(result for result in found if result.score.student != TEACHER),
+        teachers=tuple(result for result in found if result.score.student == TEACHER),
+    )
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """k8 before k16."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _results(run: Run) -> list[Result]:
+    made = run.shots.manifest()
+    students = {name: run.read_student(name) for name in run.student_names()}
+    predictions = {(row.student, row.task, row.split): row for row in run.read_predictions()}
+    scored = run.scores.manifest()
+    labels = scored.labels if scored else []
+    takes: dict[str | None, _Take] = {}
+    results = []
+    for score in run.scores.peek():
+        prediction = predictions.get((score.student, score.task, score.split))
+        if score.mix not in takes:
+            takes[score.mix] = _take(run, score.mix)
+        student = students.get(score.student)
+        results.append(
+            Result(
+                run=run,
+                score=with_f1(score, prediction, labels),
+                arm=base_name(score),
+                draw=made.seed if made else score.seed,
+                cut=bool(student and student.cut_from_teacher),
+                cost=takes[score.mix].cost(score),
+                student=student,
+                prediction=prediction,
+            )
+        )
+    return results
+
+
+@dataclass(frozen=True)
+class _Take:
+    """What the rows of a mix beside the shots took: ``accepted`` of them; null where nobody wrote it down."""
+
+    accepted: int | None
+    queries: int | None
+    tokens: int
+    money: float | None
+
+    def cost(self, score: Score) -> Cost:
+        """What a student of this mix took in all; where it trains on a part of the rows, their share of it."""
+        rows, shots = score.rows or 0, score.shots or 0
+        share = min(1.0, (rows - shots) / self.accepted) if self.accepted else 1.0
+        return Cost(
+            shots=score.shots,
+            # The answers for rows that are trained on were among those asked for when they were made.
+            queries=None if self.queries is None or score.rows is None else max(rows, share * self.queries),
+            tokens=share * self.tokens,
+            money=None if self.money is None else share * self.money,
+            seconds=score.seconds,
+        )
+
+
+def _take(run: Run, mix: str | None) -> _Take:
+    """By the manifest of the file that a mix reads beside the shots."""
+    if mix in (None, "shots"):
+        return _Take(None, 0, 0, 0.0)
+    manifest = (run.rival(str(mix)) if mix in RIVALS else run.counterfactuals).manifest()
+    if manifest is None:
+        return _Take(None, None, 0, None)
+    tokens = sum(manifest.usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    return _Take(manifest.counts.get("accepted"), manifest.counts.get("teacher_queries"), tokens, manifest.cost)
+
+
+def _plans(folder: Path) -> tuple[SweepPlan, ...]:
+    read = (SweepFolder(path.parent).read() for path in sorted(folder.rglob("sweep.json")))
+    return tuple(plan for plan in read if plan is not None)

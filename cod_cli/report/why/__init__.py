@@ -1,0 +1,1 @@
+"""Why counterfactuals help: Fisher information, and where boundaries cross the segment of a pair."""

@@ -1,0 +1,243 @@
+"""Measures, run by run, what the paper proves: the Fisher information of rows, and where students cross segments."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from cod_cli.errors import CodError
+from cod_cli.metrics import decisions, softmax
+from cod_cli.models.inference import Progress
+from cod_cli.models.load import load_classifier
+from cod_cli.records import Counterfactual, Manifest, Student
+from cod_cli.report.results import Evidence
+from cod_cli.report.why import fisher
+from cod_cli.report.why.crossing import Floats, Pair, Segments, crossings
+from cod_cli.report.why.explain import HELD_OUT, OWN, Probe, Probes
+from cod_cli.report.why.fisher import features_of
+from cod_cli.settings.label import LabelSettings
+from cod_cli.store.run import Run
+from cod_cli.teachers.local import WhiteBoxTeacher
+from cod_cli.teachers.open import load_teacher
+from cod_cli.training.trainset import TrainSet, read_trainset
+
+Students = Mapping[Path, Mapping[str, Student]]
+
+
+_Two = tuple[float | None, float | None]
+
+
+def students_of(evidence: Evidence) -> Students:
+    """By run folder, each student of which is known how it was made."""
+    found: dict[Path, dict[str, Student]] = defaultdict(dict)
+    for result in evidence.results:
+        if result.student is not None:
+            found[result.run.folder][result.score.student] = result.student
+    return found
+
+
+def probe(students: Students, *, device: str, progress: Progress) -> Probes:
+    """Measure every student; what could not be measured is among the problems.
+
+    Args:
+        students: by run folder and name.
+        device: where teachers and students run.
+        progress: told of each student.
+    """
+    found: dict[tuple[Path, str], Probe] = {}
+    pairs: dict[str, list[int]] = {}
+    lost = 0
+    problems = _Problems()
+    teachers = _Teachers(device)
+    for folder, here in students.items():
+        bench = _Bench(Run(folder), teachers, problems)
+        for name, student in here.items():
+            found[folder, name] = bench.probe(student)
+            progress(1)
+        for kind, n in bench.used.items():
+            pairs.setdefault(kind, []).append(n)
+        lost += bench.lost
+    return Probes(found, fisher.RIDGE, pairs, problems.told(), lost)
+
+
+class _Problems:
+    """What could not be measured, each told once, with the runs that it is true of."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, dict[Path, str]] = {}
+
+    def add(self, folder: Path, error: CodError) -> None:
+        everywhere = error.message.replace(str(folder), "RUN")
+        self._lines.setdefault(everywhere, {})[folder] = error.message
+
+    def told(self) -> tuple[str, ...]:
+        return tuple(_told(everywhere, runs) for everywhere, runs in self._lines.items())
+
+
+def _told(everywhere: str, runs: Mapping[Path, str]) -> str:
+    first, message = next(iter(runs.items()))
+    if len(runs) > 1:
+        return f"{everywhere} (in {len(runs)} runs, the first {first})"
+    return message if str(first) in message else f"{first}: {message}"
+
+
+class _Teachers:
+    """Loads the teacher of a run, and keeps it for the next one."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._loaded: tuple[object, WhiteBoxTeacher | CodError] | None = None
+
+    def of(self, made: Manifest) -> WhiteBoxTeacher:
+        """The teacher that labelled a run.
+
+        Raises:
+            CodError: it is an LLM, it is gone, or it has changed.
+        """
+        names = ("teacher", "teacher_labels", "max_length")
+        asked = {name: made.settings[name] for name in names if name in made.settings}
+        if self._loaded is None or self._loaded[0] != (asked, made.labels):
+            settings = LabelSettings(**asked, device=self.device, cache=False)
+            self._loaded = (asked, made.labels), _load(settings, made.labels)
+        teacher = self._loaded[1]
+        if isinstance(teacher, CodError):
+            raise teacher
+        if teacher.fingerprint != made.teacher:
+            raise CodError(f"{teacher.name} has changed since it labelled the rows")
+        return teacher
+
+
+def _load(settings: LabelSettings, labels: Sequence[str]) -> WhiteBoxTeacher | CodError:
+    if settings.llm is not None:
+        return CodError(f"the teacher is {settings.teacher}, and nobody sees the features of an LLM behind an endpoint")
+    try:
+        return load_teacher(settings, labels)
+    except CodError as error:
+        return CodError(f"the teacher is not at hand: {error.message}")
+
+
+class _Bench:
+    """One run: what its teacher says about the rows of each mix, and where it crosses each pair's segment.
+
+    ``used`` says which pairs students were held against and how many they are, ``lost`` how many the teacher did not
+    cross.
+    """
+
+    def __init__(self, run: Run, teachers: _Teachers, problems: _Problems) -> None:
+        self.run = run
+        self.used: dict[str, int] = {}
+        self.lost = 0
+        self._teachers, self._problems = teachers, problems
+        self._rows: dict[tuple[str, bool, bool], TrainSet] = {}
+        self._known: dict[str, Sequence[np.ndarray]] = {}
+        self._information: dict[str, tuple[float, float]] = {}
+
+    def probe(self, student: Student) -> Probe:
+        """What can be measured of one student."""
+        uncertainty, log_det = self._tried(self._of_rows, student)
+        crossed, gap = self._tried(self._crossing, student)
+        return Probe(uncertainty, log_det, crossed, gap)
+
+    def _tried(self, measure: Callable[[Student], _Two], student: Student) -> _Two:
+        try:
+            return measure(student)
+        except CodError as error:
+            self._problems.add(self.run.folder, error)
+            return None, None
+
+    @cached_property
+    def _made(self) -> Manifest:
+        return self.run.soft_labels.require()
+
+    @property
+    def _teacher(self) -> WhiteBoxTeacher:
+        return self._teachers.of(self._made)
+
+    def _of_rows(self, student: Student) -> _Two:
+        """Σ p(1 - p) and log det of the rows that a student trained on."""
+        rows = self._trainset(student)
+        key = rows.sha()
+        if key not in self._information:
+            features, logits = self._seen([row.text for row in rows.rows])
+            probs = softmax(logits)
+            self._information[key] = float(fisher.uncertainty(probs).sum()), fisher.log_det(features, probs)
+        return self._information[key]
+
+    def _trainset(self, student: Student) -> TrainSet:
+        """The rows as `cod distill` drew them."""
+        unflipped, judged = (bool(student.settings.get(name)) for name in ("keep_unflipped", "judged"))
+        key = (student.mix, unflipped, judged)
+        if key not in self._rows:
+            self._rows[key] = read_trainset(self.run, student.mix, keep_unflipped=unflipped, judged=judged)
+        rows = self._rows[key]
+        # Files may have grown, or labels been calibrated, and these rows still be the same.
+        if rows.inputs != student.inputs and rows.sha() != student.rows_sha:
+            raise CodError(f"the rows that {student.name} trained on have changed since")
+        return rows
+
+    def _seen(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Features and logits of the texts, each text run once."""
+        teacher = self._teacher
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            found = features_of(teacher.classifier, new, batch_size=teacher.batch_size, max_length=teacher.max_length)
+            self._known |= {text: row for text, *row in zip(new, *found, strict=True)}
+        features, logits = zip(*(self._known[text] for text in texts), strict=True)
+        return np.stack(features), np.stack(logits)
+
+    def _crossing(self, student: Student) -> _Two:
+        """The share of the teacher's crossings that a student shares, and how far off it is there."""
+        if not self.run.has_weights(student.name):
+            raise CodError("students whose weights were deleted are not asked where they cross")
+        pairs, places = self._crossed
+        if not pairs:
+            return None, None
+        folder = self.run.student(student.name)
+        classifier = load_classifier(str(folder), device=self._teachers.device)
+        if set(classifier.labels) != set(self._made.labels):
+            raise CodError(f"{folder} has other classes than the run")
+        order = [classifier.labels.index(label) for label in self._made.labels]
+        segments = Segments(classifier, pairs, order, max_length=student.settings["max_length"])
+        gaps = np.abs(crossings(segments.margins, len(pairs)) - places)
+        shared = ~np.isnan(gaps)
+        return float(shared.mean()), float(gaps[shared].mean()) if shared.any() else None
+
+    @cached_property
+    def _crossed(self) -> tuple[list[Pair], Floats]:
+        """The pairs on whose segments the teacher crosses, and the places where it does."""
+        kind, rows = _pairs(self.run, self._made)
+        if not rows:
+            return [], np.empty(0)
+        teacher, labels = self._teacher, self._made.labels
+        logits = self._seen([text for text, _ in rows])[1][:, teacher.order]
+        pairs = [
+            Pair(text, row.text, int(before), labels.index(row.label))
+            for (text, row), before in zip(rows, decisions(logits), strict=True)
+        ]
+        segments = Segments(teacher.classifier, pairs, teacher.order, max_length=teacher.max_length)
+        found = crossings(segments.margins, len(pairs))
+        kept = ~np.isnan(found)
+        self.used[kind], self.lost = int(kept.sum()), int((~kept).sum())
+        return [pair for pair, here in zip(pairs, kept, strict=True) if here], found[kept]
+
+
+def _pairs(run: Run, made: Manifest) -> tuple[str, list[tuple[str, Counterfactual]]]:
+    """Which pairs there are, and each one's text and CFE: those held out for this teacher, else the run's own."""
+    held = [
+        source
+        for source in run.held_out_runs()
+        if (manifest := source.counterfactuals.manifest()) and manifest.complete and manifest.teacher == made.teacher
+    ]
+    found = []
+    for source in held or ([run] if run.counterfactuals.manifest() else []):
+        texts = {shot.id: shot.text for shot in source.shots.read()}
+        for row in source.counterfactuals.read():
+            if row.label not in made.labels:
+                raise CodError(
+                    f"{source.counterfactuals.path}: {row.id} has the label {row.label!r}, no class of the run"
+                )
+            if row.shot_id in texts:
+                found.append((texts[row.shot_id], row))
+    return HELD_OUT if held else OWN, found

@@ -1,0 +1,23 @@
+"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cod_cli.settings.base import GENERAL, Settings, option, parse_seeds
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class DemoSettings(Settings):
+    """Options of `cod demo`."""
+
+    shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", min=4)] = 16
+    seed: Annotated[str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")] = "0,1,2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parse_seeds(self.seed)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, in order."""
+        return parse_seeds(self.seed)

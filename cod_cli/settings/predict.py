@@ -1,0 +1,20 @@
+"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cod_cli.settings.base import DATA, GENERAL, Settings, option
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class PredictSettings(Settings):
+    """Options of `cod predict`."""
+
+    text_column: Annotated[
+        tuple[str, ...],
+        option(help="Column that holds the text; repeat it for several.", panel=DATA),
+    ] = ()
+    batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
+    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
+        256
+    )

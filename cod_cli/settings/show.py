@@ -1,0 +1,29 @@
+"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cod_cli.errors import UsageError
+from cod_cli.settings.base import Settings, option
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class ShowSettings(Settings):
+    """Options of `cod show`."""
+
+    limit: Annotated[int, option("--limit", "-n", help="Show so many rows at most.", min=1)] = 10
+    only: Annotated[
+        str | None, option("--id", help="Show the pairs of one shot, or one pair, by its id.", metavar="ID")
+    ] = None
+    rejected: Annotated[bool, option("--rejected", help="Show what was not accepted, and why, with counts.")] = False
+    summary: Annotated[bool, option("--summary", help="Show how good the CFEs are and what they took.")] = False
+    prompt: Annotated[
+        str | None,
+        option("--prompt", help="Show what this prompt sends for the first shot; without RUN the prompt itself."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = [name for name in ("rejected", "summary", "prompt") if getattr(self, name)]
+        if len(chosen) > 1:
+            raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")

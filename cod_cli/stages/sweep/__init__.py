@@ -1,0 +1,1 @@
+"""`cod sweep`: tasks × k × seeds × arms, one run folder each."""

@@ -1,0 +1,57 @@
+"""How the cells of a sweep stand, by the files of its runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from cod_cli.evaluation.scores import Reached
+from cod_cli.metrics import summary
+from cod_cli.records import Score, SweepPlan
+from cod_cli.settings.base import Settings
+from cod_cli.stages.sweep.grid import RunPlan
+from cod_cli.store.artifact import Artifact, differing
+from cod_cli.store.run import SweepFolder
+
+
+def status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "done"]:
+    """Whether an arm is trained and scored as planned; where it is there otherwise, its stage will say so."""
+    run = folder.run(plan.folder)
+    splits = {score.split for score in run.scores.peek() if score.student == arm}
+    if not splits or plan.eval.split not in (None, *splits) or arm not in run.student_names():
+        return "open"
+    training = plan.arms[arm]
+    made = [(run.read_student(arm).settings, training), (_settings(run.soft_labels), plan.label)]
+    if plan.counterfact is not None:
+        made.append((_settings(run.counterfactuals), plan.counterfact))
+    if plan.rival is not None and training.mix in plan.rival.kinds:
+        made.append((_settings(run.rival(training.mix)), plan.rival.of(training.mix)))
+    return "done" if all(_same(was, wanted) for was, wanted in made) else "open"
+
+
+def _settings(artifact: Artifact[Any]) -> dict[str, Any]:
+    manifest = artifact.manifest()
+    return manifest.settings if manifest else {}
+
+
+def _same(was: Mapping[str, Any], wanted: Settings) -> bool:
+    return not {*differing(was, wanted.results())} - {"name", "seed"}
+
+
+def reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> Iterator[Reached]:
+    """Task by task and arm by arm, from small k to large."""
+    values: dict[tuple[str, str, int], list[float]] = {}
+    for run in runs:
+        for score in scores_of(folder, run):
+            if score.accuracy is not None:
+                values.setdefault((run.task, score.student, run.k), []).append(score.accuracy)
+    for task in dict.fromkeys(run.task for run in runs):
+        for arm, marks in book.arms.items():
+            for k in sorted({run.k for run in runs}):
+                if found := values.get((task, arm, k)):
+                    yield Reached(task, arm, k, marks["other_budget"], summary(found))
+
+
+def scores_of(folder: SweepFolder, plan: RunPlan) -> list[Score]:
+    """The scores of this run's arms, each on one split."""
+    scores = folder.run(plan.folder).scores.peek()
+    found = {s.student: s for s in scores if s.student in plan.arms and plan.eval.split in (None, s.split)}
+    return list(found.values())

@@ -1,0 +1,153 @@
+"""Reading and writing JSON lines: validated, line numbers in every error, replaced atomically."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jsonlines
+import yaml
+from pydantic import ValidationError
+
+from cod_cli.errors import CodError
+from cod_cli.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def file_sha(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_line(record: Record) -> str:
+    """One JSON object on one line, readable: no escapes but those JSON needs."""
+    text = json.dumps(record.model_dump(), ensure_ascii=False)
+    # A lone surrogate, which a reply may hold, cannot stand in UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8") + "\n"
+
+
+def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers from 1 and objects of a JSONL file; empty lines are passed over.
+
+    Args:
+        torn_tail: leave out a last line that a kill cut short, instead of an error.
+
+    Raises:
+        CodError: a line that is no JSON object, named by file and line.
+    """
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            if torn_tail and not raw.endswith(b"\n"):
+                return
+            with _line_errors(path, number):
+                row = jsonlines.Reader([raw.decode("utf-8-sig" if number == 1 else "utf-8")]).read(type=dict)
+            yield number, row
+
+
+@contextlib.contextmanager
+def _line_errors(path: Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except (jsonlines.InvalidLineError, UnicodeDecodeError, ValidationError) as error:
+        raise CodError(
+            f"{path}, line {number}: {first_problem(error)}",
+            "mend or delete that line; every line is one JSON object",
+        ) from None
+
+
+def first_problem(error: Exception) -> str:
+    """What is wrong with a file, in a few words."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        return f"{field}: {first['msg']}" if field else first["msg"]
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    if isinstance(error, yaml.YAMLError):
+        return "not YAML"
+    return "not a JSON object (torn or invalid line)"
+
+
+def read_records(path: Path, record: type[R], *, torn_tail: bool = False) -> list[R]:
+    """All rows of a file, validated; an id that stands there twice is an error."""
+    rows: list[R] = []
+    seen: dict[str, int] = {}
+    for number, row in read_jsonl(path, torn_tail=torn_tail):
+        with _line_errors(path, number):
+            rows.append(record.model_validate(row))
+        key = row.get("id")
+        if key is not None and key in seen:
+            raise CodError(f"{path}, line {number}: id {key!r} stands on line {seen[key]} too", "delete one of them")
+        if key is not None:
+            seen[key] = number
+    return rows
+
+
+def write_records(path: Path, rows: Iterable[Record]) -> None:
+    """Replace a JSONL file atomically."""
+    write_text(path, "".join(map(to_line, rows)))
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a JSONL file of plain objects atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def append_records(path: Path, rows: Iterable[Record]) -> None:
+    """Append whole lines and wait until they are on disk."""
+    with path.open("ab") as file:
+        file.write("".join(map(to_line, rows)).encode("utf-8"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file atomically: whoever reads it sees the old text or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold ``path``, an empty file made for it, until the end; a process that is killed holds nothing.
+
+    Raises:
+        CodError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        lock(file, path.parent)
+        yield
+    finally:
+        os.close(file)
+
+
+def lock(file: int, path: Path) -> None:
+    """Lock an open file or say that another process is writing ``path``; it ends with the file's closing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CodError(f"another process is writing {path}", "wait until it has ended, or use another folder") from None
+    except OSError:  # a file system without locks
+        return

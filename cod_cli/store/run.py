@@ -1,0 +1,207 @@
+"""The files of a run and of a sweep: nobody else knows their names."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from cod_cli.errors import CodError
+from cod_cli.records import (
+    Attempt,
+    Counterfactual,
+    Prediction,
+    Record,
+    Reply,
+    Score,
+    Shot,
+    SoftLabel,
+    Step,
+    Student,
+    SweepPlan,
+    Teacher,
+    TeacherReply,
+)
+from cod_cli.store.artifact import Artifact
+from cod_cli.store.jsonl import first_problem, read_records, write_records, write_text
+
+R = TypeVar("R", bound=Record)
+
+
+class Run:
+    """One experiment's folder; every stage reads the previous stage's file and writes its own."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.holds_out = False
+        self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
+        self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
+        self.soft_labels = Artifact(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
+        self.teacher_labels = Artifact(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
+        self.replies = self.folder / "2-replies.jsonl"
+        self.attempts = self.folder / "2-attempts.jsonl"
+        self.teacher_replies = self.folder / "3-replies.jsonl"
+        self.eval_replies = self.folder / "5-replies.jsonl"
+        self.students = self.folder / "4-students"
+        self.predictions = self.folder / "5-predictions.jsonl"
+        self.scores = Artifact(self.folder, "5-scores", Score, f"cod eval {folder}")
+
+    def student(self, name: str) -> Path:
+        """The model folder of a student."""
+        return self.students / name
+
+    def filters(self, name: str) -> Path:
+        """The task-aware filters (TED, stage I) that a student was trained with."""
+        return self.folder / "4-filters" / f"{name}.safetensors"
+
+    def student_names(self) -> list[str]:
+        """The students whose training is finished, sorted."""
+        names = (path.parent.name for path in self.students.glob("*/settings.yaml"))
+        return sorted(name for name in names if not name.startswith("."))
+
+    def read_student(self, name: str) -> Student:
+        """How a finished student was made."""
+        command = f"cod distill {self.folder} --name {name}"
+        student = read_origin(self.student(name), Student, command)
+        if student is None:
+            raise CodError(f"{self.student(name)} is no finished student", f"train it: `{command}`")
+        return student
+
+    def has_weights(self, name: str) -> bool:
+        """Whether a student can still be used; a sweep may have kept its scores only."""
+        return any(self.student(name).glob("*.safetensors"))
+
+    def drop_weights(self, name: str) -> None:
+        """Delete a student's weights; how it was made and what it reached stay."""
+        for path in self.student(name).glob("*.safetensors"):
+            path.unlink()
+
+    def read_attempts(self) -> list[Attempt]:
+        """The attempts of `cod counterfact`, empty where it has not run."""
+        return read_records(self.attempts, Attempt) if self.attempts.exists() else []
+
+    def read_replies(self) -> list[Reply]:
+        """The replies of `cod counterfact`, a line torn by a kill left out."""
+        return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
+
+    def read_predictions(self) -> list[Prediction]:
+        """What students decided on each scored row, empty where nobody was scored."""
+        return read_records(self.predictions, Prediction) if self.predictions.exists() else []
+
+    def rival(self, kind: str) -> Artifact[Counterfactual]:
+        """The rows of one rival, ``2-KIND.jsonl``."""
+        return Artifact(self.folder, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
+
+    def read_teacher_replies(self, path: Path | None = None) -> list[TeacherReply]:
+        """What an LLM was paid for as a teacher (or in ``path``), a line torn by a kill left out."""
+        path = path or self.teacher_replies
+        return read_records(path, TeacherReply, torn_tail=True) if path.exists() else []
+
+    def rival_rows(self) -> list[Counterfactual]:
+        """The rows of every rival's file; it is a rival's if it has a manifest."""
+        names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
+        rivals = [self.rival(name.removeprefix("2-")) for name in names if name != "2-counterfactuals"]
+        return [row for rival in rivals for row in rival.peek()]
+
+    def for_rival(self, kind: str) -> "Run":
+        """The same run, with a rival's files in the place of those that `cod counterfact` writes."""
+        run = Run(self.folder)
+        run.counterfactuals = self.rival(kind)
+        run.attempts, run.replies = (self.folder / f"2-{kind}-{name}.jsonl" for name in ("attempts", "replies"))
+        return run
+
+    def held_out(self, generator: str) -> "Run":
+        """The same run, with real rows that nobody trains on as its shots, and the pairs made of them."""
+        run, name = Run(self.folder), f"5-held-out-{generator}"
+        run.holds_out = True
+        command = f"cod counterfact {self.folder} --held-out N --generator {generator}"
+        run.shots = Artifact(run.folder, f"{name}-rows", Shot, command)
+        run.counterfactuals = Artifact(run.folder, name, Counterfactual, command)
+        run.attempts, run.replies = (self.folder / f"{name}-{what}.jsonl" for what in ("attempts", "replies"))
+        return run
+
+    def held_out_runs(self) -> "list[Run]":
+        """Every such run that has rows."""
+        metas = sorted(self.folder.glob("5-held-out-*-rows.meta.json"))
+        return [self.held_out(path.name.removeprefix("5-held-out-").removesuffix("-rows.meta.json")) for path in metas]
+
+    def archive(self, *paths: Path) -> None:
+        """Move files out of the way, never delete them: into ``archive/<time>/``."""
+        present = [path for path in paths if path.exists()]
+        if not present:
+            return
+        target = self.folder / "archive" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        target.mkdir(parents=True)
+        for path in present:
+            shutil.move(path, target / path.name)
+
+
+class SweepFolder:
+    """The folder of a sweep: ``sweep.json``, the grid that repeats it, and a run for each task, k and seed."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "sweep.json"
+        self.grid = self.folder / "grid.yaml"
+        self.lock = self.folder / ".lock"
+
+    def run(self, folder: str) -> Run:
+        """One of its runs, by its folder within the sweep's."""
+        return Run(self.folder / folder)
+
+    def read(self) -> SweepPlan | None:
+        """What it compares, None where nothing was swept here yet."""
+        if not self.path.exists():
+            return None
+        try:
+            return SweepPlan.model_validate_json(self.path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise CodError(
+                f"{self.path} is damaged: {first_problem(error)}", "delete it; the runs beside it are kept and used"
+            ) from None
+
+    def write(self, plan: SweepPlan, entries: dict[str, Any] | None = None) -> None:
+        """Replace ``sweep.json`` atomically, and before it the grid's ``entries``, where they are given."""
+        if entries is not None:
+            write_text(self.grid, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True))
+        write_text(self.path, json.dumps(plan.model_dump(), ensure_ascii=False, indent=1) + "\n")
+
+
+def write_origin(folder: Path, origin: Student | Teacher, history: Iterable[Step]) -> None:
+    """``settings.yaml`` and ``history.jsonl``, beside the files of the model that they tell of."""
+    write_records(folder / "history.jsonl", history)
+    write_text(folder / "settings.yaml", yaml.safe_dump(origin.model_dump(), sort_keys=False, allow_unicode=True))
+
+
+# A report reads one for every student; libyaml, where PyYAML was built with it, takes a tenth of the time.
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_origin(folder: Path, record: type[R], command: str) -> R | None:
+    """How a model folder was made, None where it does not say; ``command`` makes it anew."""
+    path = folder / "settings.yaml"
+    if not path.exists():
+        return None
+    try:
+        return record.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML))
+    except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
+
+
+@contextlib.contextmanager
+def write_folder(path: Path, run: Run) -> Iterator[Path]:
+    """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived in the run."""
+    partial = path.with_name(f".{path.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        run.archive(path)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,80 @@
+"""Teachers: who says how probable each class is for a text, in the run's label order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cod_cli.models.inference import Progress
+
+Source = Literal["logits", "logprobs", "votes"]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a teacher says of one text.
+
+    ``logits`` has one number a class in label order; an LLM's are log-probabilities. ``covered_mass`` is the share of
+    its probability, or of its votes, that fell on the classes at all; 0 stands for no opinion, all classes alike.
+    """
+
+    logits: tuple[float, ...]
+    source: Source
+    covered_mass: float = 1.0
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """An opinion for each text, None where there is none yet; ``reason`` then says why."""
+
+    rows: tuple[Opinion | None, ...]
+    reason: str | None = None
+
+
+Logits = npt.NDArray[np.float32]
+
+
+class Teacher(Protocol):
+    """Whose decisions a student learns.
+
+    ``logits`` has a row for each text and a column for each of ``labels``; ``fingerprint`` changes with whatever
+    changes them.
+    """
+
+    @property
+    def name(self) -> str:
+        """The model folder, Hub id or LLM as the user wrote it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The run's classes in order."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits."""
+        ...
+
+    @property
+    def source(self) -> Literal["logits", "logprobs", "votes"]:
+        """Where the numbers come from."""
+        ...
+
+    @property
+    def queries(self) -> int:
+        """How many different texts it was asked about, answers from a cache included."""
+        ...
+
+    @property
+    def cheap(self) -> bool:
+        """Whether asking costs no money, so that many texts may be tried."""
+        ...
+
+    def logits(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> Logits:
+        """Raw logits [n, C], float32; ``families`` are the ids of the shots that the texts are or stem from."""
+        ...

@@ -1,0 +1,211 @@
+"""What a student trains on: files 1 to 3 of a run, joined, filtered and mixed."""
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cod_cli.errors import CodError
+from cod_cli.metrics import flips
+from cod_cli.mixes import RIVALS, Row, require_mix, select
+from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.store.artifact import Artifact
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.teachers.calibration import scaled
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row to train on: its class index, and the teacher's raw logits in the same order of classes."""
+
+    id: str
+    text: str
+    label: int
+    logits: tuple[float, ...] = ()
+
+
+Group = list[Example]
+
+
+def join(
+    rows: Iterable[Row],
+    labels: Sequence[str],
+    soft_labels: Iterable[SoftLabel],
+    soft_order: Sequence[str],
+    *,
+    command: str,
+) -> dict[str, Example]:
+    """Rows by their id, with class indices and teacher logits; joined by id and text hash.
+
+    Args:
+        rows: shots and CFEs.
+        labels: the student's classes in order.
+        soft_labels: all that the teacher labelled; those of other rows are ignored.
+        soft_order: the classes that the logits of ``soft_labels`` stand for, in order.
+        command: what to run where a soft label is missing or belongs to another text.
+
+    Raises:
+        CodError: the classes differ, or a row has no soft label for its text.
+    """
+    if set(labels) != set(soft_order):
+        raise CodError(
+            f"the soft labels are for the classes {', '.join(soft_order)}, the shots have {', '.join(labels)}",
+            f"label them with a teacher of these classes: `{command} --force`",
+        )
+    by_id = {soft.id: soft for soft in soft_labels}
+    order = [soft_order.index(label) for label in labels]
+    indices = {label: index for index, label in enumerate(labels)}
+
+    def example(row: Row) -> Example:
+        soft = by_id.get(row.id)
+        if soft is None:
+            raise CodError(f"{row.id} has no soft label", f"fill it in: `{command}`")
+        if soft.text_sha != text_sha(row.text):
+            raise CodError(f"the soft label of {row.id} was made for another text", f"fill it in: `{command}`")
+        if row.label not in indices:
+            raise CodError(f"{row.id} has the label {row.label!r}, not one of: {', '.join(labels)}", "mend that row")
+        return Example(row.id, row.text, indices[row.label], tuple(soft.logits[i] for i in order))
+
+    return {row.id: example(row) for row in rows}
+
+
+@dataclass(frozen=True)
+class TrainSet:
+    """Groups of rows that are trained on together, of a run of ``k`` shots.
+
+    ``labels`` are the classes in order, ``inputs`` the hashes of the files that were read, ``teacher`` the fingerprint
+    of the model that labelled them. ``unflipped`` counts the CFEs left out because they do not flip the teacher,
+    ``rejected`` those that a judge takes for another class than they were written for, ``orphans`` those whose shot
+    is gone.
+    """
+
+    groups: list[Group]
+    labels: list[str]
+    k: int
+    shots: int
+    inputs: dict[str, str]
+    teacher: str | None
+    unflipped: int
+    orphans: int
+    rejected: int = 0
+
+    @property
+    def rows(self) -> list[Example]:
+        """All rows, group after group."""
+        return [example for group in self.groups for example in group]
+
+    def sha(self) -> str:
+        """SHA-256 over all that training sees: texts, labels, logits, groups and their order."""
+        rows = [[(row.id, row.text, row.label, row.logits) for row in group] for group in self.groups]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False) -> TrainSet:
+    """Read what a mix trains on.
+
+    CFEs count as flips by the teacher's raw logits in file 3, so also where somebody edited them by hand. With
+    ``judged`` those are left out that a judge takes for another class. What is trained on are the logits as file 3's
+    manifest calibrates them.
+
+    Raises:
+        UsageError: an unknown mix.
+        CodError: a file is missing, incomplete or damaged, a soft label does not fit its row, or no judge was asked.
+    """
+    require_mix(mix)
+    shots = run.shots.read()
+    if not shots:
+        raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
+    written = None if mix == "shots" else _written(run, mix)
+    derived = written.read() if written else []
+    present = {shot.id for shot in shots}
+    rival = RIVALS.get(mix)
+    kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
+    labels, soft = run.shots.require().labels, run.soft_labels.require()
+    rows: list[Row] = [*shots, *kept]
+    examples = join(rows, labels, run.soft_labels.read(), soft.labels, command=run.soft_labels.command)
+    unchecked = keep_unflipped or (rival and not rival.flips)
+    flipped = kept if unchecked else [row for row in kept if _flips(row, examples)]
+    usable = _agreed(run, flipped) if judged and not rival else flipped
+    groups = select(mix, shots, usable)
+    files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
+    return TrainSet(
+        groups=[[_calibrated(examples[row.id], labels, soft.calibration) for row in group] for group in groups],
+        labels=labels,
+        k=len(shots),
+        shots=sum(isinstance(row, Shot) for group in groups for row in group),
+        inputs={path.name: file_sha(path) for path in files},
+        teacher=soft.teacher,
+        unflipped=len(kept) - len(flipped),
+        rejected=len(flipped) - len(usable),
+        orphans=len(derived) - len(kept),
+    )
+
+
+def _written(run: Run, mix: str) -> Artifact[Counterfactual]:
+    """The file whose rows a mix adds to the shots."""
+    if mix in RIVALS:
+        return run.rival(mix)
+    if run.counterfactuals.manifest() is None:
+        raise CodError(
+            f"{run.counterfactuals.path} does not exist",
+            f"make it first: `{run.counterfactuals.command}`; or train on the shots alone: --mix shots",
+        )
+    return run.counterfactuals
+
+
+def _calibrated(example: Example, labels: Sequence[str], calibration: Calibration | None) -> Example:
+    return replace(example, logits=tuple(scaled(example.logits, labels, calibration).tolist()))
+
+
+def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:
+    before, after = examples[str(row.shot_id)], examples[row.id]
+    return flips(_vector(before.logits), _vector(after.logits), after.label)
+
+
+def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
+    """Those that the judge takes for the class that they were written for."""
+    unjudged = sum(row.judge is None for row in rows)
+    if unjudged:
+        raise CodError(
+            f"no judge was asked about {unjudged} CFEs in {run.counterfactuals.path}",
+            f"ask one with the same options as before: `{run.counterfactuals.command} --judge MODEL`",
+        )
+    return [row for row in rows if row.judge == row.label]
+
+
+def _vector(logits: Sequence[float]) -> np.ndarray:
+    return np.array(logits, dtype=np.float32)
+
+
+def ablated(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:
+    """The rows of an ablation: what must be lost when the part that it spoils is what helps.
+
+    Args:
+        groups: the rows as they are.
+        soft_labels: ``random`` draws each row's probabilities at T uniformly from the simplex, ``shuffled`` deals
+            the teacher's out to other rows, ``teacher`` leaves them.
+        pairs: ``shuffled`` tears the groups apart, so that a CFE meets its shot by chance only.
+        temperature: the T that random probabilities are meant for.
+        seed: of the draw.
+    """
+    rng = random.Random(f"soft labels {soft_labels} {seed}")
+    rows = [row for group in groups for row in group]
+    logits = [row.logits for row in rows]
+    if soft_labels == "random":
+        logits = [_random_logits(len(row), temperature, rng) for row in logits]
+    elif soft_labels == "shuffled":
+        logits = rng.sample(logits, len(logits))
+    changed = iter([replace(row, logits=dealt) for row, dealt in zip(rows, logits, strict=True)])
+    if pairs == "shuffled":
+        return [[row] for row in changed]
+    return [[next(changed) for _ in group] for group in groups]
+
+
+def _random_logits(classes: int, temperature: float, rng: random.Random) -> tuple[float, ...]:
+    # Exponential variates, divided by their sum, are uniform on the simplex; the sum drops out of the softmax.
+    return tuple(temperature * math.log(rng.expovariate(1.0)) for _ in range(classes))

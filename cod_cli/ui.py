@@ -1,0 +1,169 @@
+"""Everything that is shown to a person: results on stdout, progress and messages on stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cod_cli.errors import CodError
+
+# Wide enough that a table which is piped into a file or grep loses no column.
+PIPED_WIDTH = 200
+
+
+class Advance(Protocol):
+    """Tells a progress display that ``steps`` more are done; ``detail`` is shown beside it."""
+
+    def __call__(self, steps: int = 1, *, detail: str = "") -> object:
+        """Advance the display."""
+        ...
+
+
+class Ui:
+    """Where a stage reports to: results on stdout; notes and progress on stderr.
+
+    Bars are drawn only on a terminal; elsewhere plain lines say how far it is, at most one in ``line_every`` seconds.
+    """
+
+    line_every = 10.0
+
+    def __init__(self, *, quiet: bool = False, as_json: bool = False) -> None:
+        # Of several processes that `accelerate launch` started the first speaks for all.
+        self._first = os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+        self.quiet = quiet or not self._first
+        self.as_json = as_json
+        self._out = _console(sys.stdout)
+        self._err = _console(sys.stderr)
+
+    @classmethod
+    def silent(cls) -> "Ui":
+        """A Ui that shows neither notes nor progress, for use from Python."""
+        return cls(quiet=True)
+
+    def note(self, text: str) -> None:
+        """A plain message on stderr, not shown with ``-q``."""
+        if not self.quiet:
+            self._err.print(printable(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """A message on stderr that ``-q`` does not hide."""
+        self._err.print(Text("warning: ", style="yellow").append(printable(text)), soft_wrap=True)
+
+    def error(self, error: CodError) -> None:
+        """``error: …`` and ``hint: …`` on stderr."""
+        self._err.print(Text("error: ", style="bold red").append(printable(error.message)), soft_wrap=True)
+        if error.hint:
+            self._err.print(Text("hint: ", style="cyan").append(printable(error.hint)), soft_wrap=True)
+
+    def show(self, result: RenderableType) -> None:
+        """A result on stdout; piped, no line of text is wrapped or cut."""
+        if self._first:
+            self._out.print(result, soft_wrap=not self._out.is_terminal)
+
+    def json(self, document: Any) -> None:
+        """The result as one JSON document on stdout."""
+        if self._first:
+            sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+    def line(self, row: Any) -> None:
+        """One JSON object on one line of stdout, for results that are streamed."""
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
+        """A bar on a terminal, else lines; yields the function that advances it."""
+        if self.quiet or not self._err.is_terminal:
+            lines = _Lines(self.note, description, total, self.line_every)
+            yield lines.advance
+            lines.end()
+            return
+        # Here and not above: `cod --help` draws no bar and is to be quick.
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+        )
+        with Progress(*columns, console=self._err, transient=True) as bar:
+            task = bar.add_task(description, total=total, detail="")
+            yield lambda steps=1, *, detail="": bar.update(task, advance=steps, detail=detail)
+
+
+class _Lines:
+    """Progress where nobody draws: a line at the start, and how far it is whenever some seconds have passed."""
+
+    def __init__(self, note: Callable[[str], None], description: str, total: int | None, every: float) -> None:
+        self._note, self._description, self._total, self._every = note, description, total, every
+        self._done = 0
+        self._detail = ""
+        self._shown = perf_counter()
+        self._lines = 0
+        note(f"{description} …" if total is None else f"{description} ({total}) …")
+
+    def advance(self, steps: int = 1, *, detail: str = "") -> None:
+        self._done += steps
+        self._detail = detail
+        if perf_counter() - self._shown >= self._every:
+            self._say()
+
+    def end(self) -> None:
+        """The last line, where there were others."""
+        if self._lines:
+            self._say()
+
+    def _say(self) -> None:
+        self._shown = perf_counter()
+        self._lines += 1
+        share = f"{self._done}" if self._total is None else f"{self._done} of {self._total}"
+        self._note(f"{self._description}: {share}{', ' if self._detail else ''}{self._detail}")
+
+
+def _console(stream: Any) -> Console:
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def printable(text: str) -> Text:
+    """Text from data or an LLM as it may be shown: never markup, control characters made visible."""
+    shown = "".join(char if char == "\n" or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+    return Text(shown)
+
+
+MISSING = "-"
+CUT_MARK = "†"
+OTHER_MARK = "‡"
+CUT_CAPTION = f"{CUT_MARK} cut from a fine-tuned teacher: not to be compared with the others"
+
+
+def number(value: float | None, percent: bool = False, *, digits: int | None = None) -> str:
+    """A value to one digit in per cent, else to three; a dash for none."""
+    if value is None:
+        return MISSING
+    if digits is None:
+        digits = 1 if percent else 3
+    return f"{100 * value if percent else value:.{digits}f}"
+
+
+def bare_table(title: str, **options: Any) -> Table:
+    """A table with a title and a line under its head."""
+    return Table(
+        title=printable(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+        **options,
+    )

@@ -1,0 +1,126 @@
+"""The command line as a shell sees it: quick help, clear errors, exit codes, options from a file."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cod_cli.cli.app import app
+from cod_cli.settings.label import LabelSettings
+from tests.models.tiny import sentences
+
+COMMANDS = [
+    "sample",
+    "counterfact",
+    "rival",
+    "label",
+    "distill",
+    "eval",
+    "teach",
+    "show",
+    "report",
+    "predict",
+    "sweep",
+    "cache",
+    "demo",
+]
+
+
+def cod(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.jsonl"
+    rows = dict(sentences(40)).items()
+    path.write_text("".join(json.dumps({"text": t, "label": label}) + "\n" for t, label in rows), encoding="utf-8")
+    return path
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom cod_cli.cli.app import main\n"
+        "try:\n    sys.argv = ['cod', '--help']\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'transformers', 'datasets', 'openai', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_nothing_phones_home() -> None:
+    code = (
+        "import sys; sys.argv = ['cod', '--version']\n"
+        "from cod_cli.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "from huggingface_hub import constants\n"
+        "assert constants.HF_HUB_DISABLE_TELEMETRY"
+    )
+    clean = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=clean)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(command: str) -> None:
+    shown = cod(command, "--help")
+    assert shown.exit_code == 0
+    assert f"cod {command}" in shown.output
+    assert f"### `cod {command}" in Path("README.md").read_text(encoding="utf-8")
+
+
+def test_a_known_failure_is_an_error_and_a_hint_and_exit_code_1(tmp_path: Path) -> None:
+    failed = cod("label", tmp_path / "nowhere", "--teacher", "t")
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: ")
+    assert "\nhint: " in failed.stderr
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path, data: Path) -> None:
+    assert cod("sample", tmp_path / "run", "--data", data, "-k", "none").exit_code == 2
+    assert cod("sample", tmp_path / "run").exit_code == 2
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    failed = cod("sample", tmp_path / "file" / "run", "--data", data)
+    assert failed.exit_code == 1
+    assert str(tmp_path / "file") in failed.stderr
+
+
+def test_options_come_from_a_file_and_flags_win(tmp_path: Path, data: Path) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text(f"data: {data}\nshots: 6\nseed: 3\n", encoding="utf-8")
+    done = cod("sample", tmp_path / "run", "--config", config, "-k", "4", "--json")
+    assert done.exit_code == 0
+    manifest = json.loads((tmp_path / "run" / "1-shots.meta.json").read_text(encoding="utf-8"))
+    assert (manifest["settings"]["shots"], manifest["seed"]) == ("4", 3)
+
+
+def test_an_unknown_option_in_the_file_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text("shotz: 6\n", encoding="utf-8")
+    failed = cod("sample", tmp_path / "run", "--config", config)
+    assert failed.exit_code == 2
+    assert "shotz" in failed.stderr
+
+
+def test_json_is_one_document_on_stdout(tmp_path: Path, data: Path) -> None:
+    done = cod("sample", tmp_path / "run", "--data", data, "-k", "4", "--json")
+    assert json.loads(done.stdout)["counts"]["shots"] == 4
+
+
+def test_quiet_says_nothing_on_stderr(tmp_path: Path, data: Path) -> None:
+    assert cod("sample", tmp_path / "run", "--data", data, "-k", "4", "-q").stderr == ""
+
+
+def test_a_local_teacher_is_recorded_so_that_it_is_found_from_any_folder(
+    teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(teacher_folder.parent)
+    assert LabelSettings(teacher=teacher_folder.name).results()["teacher"] == str(teacher_folder)
+    assert LabelSettings(teacher="org/name").results()["teacher"] == "org/name"

@@ -1,0 +1,115 @@
+"""The editor: which words it may put in, where, and that it flips teachers of every family."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cod_cli.counterfactuals.edits import n_edits
+from cod_cli.counterfactuals.generators import editor
+from cod_cli.counterfactuals.generators.base import Need
+from cod_cli.counterfactuals.generators.editor import build_lexicon, open_editor
+from cod_cli.errors import CodError
+from cod_cli.metrics import flips
+from cod_cli.models.load import load_classifier
+from cod_cli.records import Shot
+from cod_cli.settings.shared import TeacherOptions
+from cod_cli.teachers.local import WhiteBoxTeacher
+from cod_cli.teachers.open import load_teacher
+from tests.models.tiny import Family, sentences, tiny_classifier, trained_teacher, vocabulary
+
+LABELS = ("negative", "positive")
+
+
+def teacher_in(folder: Path, labels: tuple[str, ...] = LABELS) -> WhiteBoxTeacher:
+    return load_teacher(TeacherOptions(teacher=str(folder), cache=False), labels)
+
+
+@pytest.fixture
+def exhaustive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score every replacement, so that what is found does not hang on a tiny model's gradient."""
+    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+        monkeypatch.setattr(editor, name, 10_000)
+
+
+def needs(n: int, labels: tuple[str, ...] = LABELS) -> list[Need]:
+    others = {label: labels[(i + 1) % len(labels)] for i, label in enumerate(labels)}
+    return [Need(Shot(id=str(i), text=t, label=a), others[a], 1) for i, (t, a) in enumerate(sentences(n, labels))]
+
+
+def assert_flips(teacher: WhiteBoxTeacher, wanted: list[Need]) -> None:
+    for proposal in open_editor(teacher, vocabulary()).propose(wanted):
+        [text] = proposal.texts
+        before, after = teacher.logits([proposal.need.shot.text, text])
+        assert flips(before, after, teacher.labels.index(proposal.need.target)), text
+        assert n_edits(proposal.need.shot.text, text) == 1
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_one_word_is_enough_where_one_word_decides(teacher_folder: Path) -> None:
+    assert_flips(teacher_in(teacher_folder), needs(12))
+
+
+@pytest.mark.usefixtures("exhaustive")
+@pytest.mark.parametrize("family", ["deberta", "qwen2"])
+def test_it_edits_with_unigrams_and_byte_pairs_as_with_word_pieces(family: Family, tmp_path: Path) -> None:
+    assert_flips(teacher_in(trained_teacher(tmp_path, family=family)), needs(6))
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_it_edits_towards_any_of_three_classes(tmp_path: Path) -> None:
+    labels = ("negative", "neutral", "positive")
+    assert_flips(teacher_in(trained_teacher(tmp_path, labels), labels), needs(9, labels))
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_the_labels_order_of_the_run_need_not_be_the_teachers(teacher_folder: Path) -> None:
+    assert_flips(teacher_in(teacher_folder, ("positive", "negative")), needs(6))
+
+
+def test_a_capital_stays_a_capital(teacher_folder: Path) -> None:
+    teacher = teacher_in(teacher_folder)
+    need = Need(Shot(id="d", text="Awful acting .", label="negative"), "positive", 1)
+    [proposal] = open_editor(teacher, vocabulary()).propose([need])
+    assert proposal.texts[0][0].isupper()
+
+
+def test_only_words_seen_three_times_may_be_put_in(teacher_folder: Path) -> None:
+    classifier = load_classifier(str(teacher_folder))
+    texts = ["good good good bad bad"] + [f"{word} " * 3 for word in vocabulary()]
+    words = build_lexicon(classifier, texts).words
+    assert "good" in words
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta", "qwen2"])
+def test_with_few_texts_the_tokenizers_whole_words_serve(family: Family, tmp_path: Path) -> None:
+    classifier = load_classifier(str(tiny_classifier(tmp_path, vocabulary(), family=family)))
+    words = build_lexicon(classifier, []).words
+    assert {"good", "awful", "clever"} <= set(words)
+    assert all(word.isalpha() for word in words)
+
+
+def test_the_gradient_is_that_of_the_margin_at_the_input_embeddings(teacher_folder: Path) -> None:
+    teacher = teacher_in(teacher_folder)
+    model, text = teacher.classifier.model.double(), "the film is bad ."
+    [embedded], [gradient], _ = open_editor(teacher, vocabulary())._gradients([text], [1])
+    direction = torch.randn(embedded.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def margin(step: float) -> float:
+        with torch.no_grad():
+            logits = model(inputs_embeds=(embedded.double() + step * direction)[None]).logits[0]
+        return float(logits[1] - logits[0])
+
+    numeric = (margin(1e-4) - margin(-1e-4)) / 2e-4
+    assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-3)
+
+
+def test_a_text_without_a_word_to_replace_is_said_to_be_one(teacher_folder: Path) -> None:
+    need = Need(Shot(id="d", text="!!! 123", label="negative"), "positive", 1)
+    [proposal] = open_editor(teacher_in(teacher_folder), vocabulary()).propose([need])
+    assert (proposal.texts, proposal.status) == ((), "empty")
+
+
+def test_it_refuses_a_teacher_whose_gradients_cannot_be_had() -> None:
+    with pytest.raises(CodError, match="gradients"):
+        open_editor(None, [])

@@ -1,0 +1,177 @@
+"""Grids: what they stand for, and what they refuse."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cod_cli.errors import CodError, UsageError
+from cod_cli.stages.sweep.grid import Grid
+from cod_cli.stages.sweep.gridfile import parse_grid, read_grid, shipped
+
+GRID: dict[str, Any] = {"data": "sst2", "teacher": "T", "student": "S"}
+
+
+def grid(**more: Any) -> Grid:
+    return parse_grid({**GRID, **more})
+
+
+def test_a_grid_has_one_run_for_each_task_k_and_seed() -> None:
+    runs = list(grid(k=[8, 16], seeds=[0, 1, 2]).runs())
+    assert [run.folder for run in runs[:2]] == ["sst2/k8-s0", "sst2/k16-s0"]
+    assert len(runs) == 6
+    assert all(list(run.arms) == ["kd-shots", "kd-cod"] for run in runs)
+
+
+def test_shots_and_training_have_the_seed_of_the_run() -> None:
+    run = next(iter(grid(seeds=[7]).runs()))
+    assert run.sample.seed == 7
+    assert run.arms["kd-cod"].seeds == [7]
+
+
+def test_a_flat_option_goes_to_every_stage_that_knows_it() -> None:
+    run = next(iter(grid(max_length=64, epochs=3).runs()))
+    assert run.counterfact is not None
+    assert [run.counterfact.max_length, run.label.max_length, run.arms["kd-cod"].max_length] == [64, 64, 64]
+    assert run.arms["kd-shots"].epochs == 3
+
+
+def test_a_name_with_several_meanings_is_that_of_its_owner() -> None:
+    run = next(iter(grid(temperature=4, split="validation", counterfact={"temperature": 0.7}).runs()))
+    assert run.counterfact is not None
+    assert (run.arms["kd-cod"].temperature, run.counterfact.temperature) == (4.0, 0.7)
+    assert (run.eval.split, run.sample.split) == ("validation", None)
+
+
+def test_only_the_shots_that_the_equal_budget_needs_are_asked_for() -> None:
+    run = next(iter(grid().runs()))
+    assert run.counterfact is not None
+    assert run.counterfact.for_mix == "cod"
+    everything = next(iter(grid(arms=[{"mix": "cod"}, {"mix": "all"}]).runs()))
+    assert everything.counterfact is not None
+    assert everything.counterfact.for_mix == "all"
+
+
+def test_no_counterfactuals_are_written_where_no_arm_trains_on_them() -> None:
+    assert next(iter(grid(arms=[{"mix": "shots"}]).runs())).counterfact is None
+
+
+def test_the_editor_writes_where_no_llm_is_named() -> None:
+    run, with_llm = (next(iter(grid(**more).runs())) for more in ({}, {"model": "gpt-4o"}))
+    assert run.counterfact is not None
+    assert with_llm.counterfact is not None
+    assert (run.counterfact.generator, with_llm.counterfact.generator) == ("editor", "openai")
+
+
+def test_an_arm_with_counterfactuals_of_its_own_has_a_run_of_its_own() -> None:
+    arms = [{"mix": "shots"}, {"mix": "cod"}, {"name": "near", "mix": "cod", "max_edit_ratio": 0.2}]
+    base, near = list(grid(arms=arms).runs())
+    assert (base.folder, list(base.arms)) == ("sst2/k8-s0", ["kd-shots", "kd-cod"])
+    assert (near.folder, list(near.arms)) == ("sst2/k8-s0.near", ["near"])
+    assert near.counterfact is not None
+    assert near.counterfact.max_edit_ratio == 0.2
+
+
+def test_rivals_are_made_for_the_arms_that_train_on_them() -> None:
+    run = next(iter(grid(arms=[{"mix": "shots"}, {"mix": "eda"}, {"mix": "cod-nearest"}]).runs()))
+    assert run.rival is not None
+    assert run.rival.kinds == ["eda", "cod-nearest"]
+    assert run.counterfact is not None
+    assert next(iter(grid(arms=[{"mix": "shots"}, {"mix": "eda"}]).runs())).counterfact is None
+
+
+def test_held_out_pairs_are_of_the_scored_split_and_beside_those_to_train_on() -> None:
+    run = next(iter(grid(held_out=50, split="validation").runs()))
+    assert run.counterfact is not None
+    assert run.held_out is not None
+    assert (run.counterfact.held_out, run.counterfact.for_mix) == (None, "cod")
+    assert (run.held_out.held_out, run.held_out.split, run.held_out.generator) == (50, "validation", "editor")
+    assert next(iter(grid().runs())).held_out is None
+
+
+def test_each_task_has_its_own_teacher() -> None:
+    tasks = [{"data": "sst2", "teacher": "A"}, {"data": "org/topics", "teacher": "B", "name": "topics"}]
+    runs = list(parse_grid({"student": "S", "tasks": tasks}).runs())
+    assert [(run.task, run.label.teacher) for run in runs] == [("sst2", "A"), ("topics", "B")]
+
+
+def test_the_baseline_is_the_first_arm_on_shots_alone() -> None:
+    assert grid(arms=[{"mix": "cod"}, {"name": "plain", "mix": "shots"}]).baseline == "plain"
+
+
+def test_other_rows_and_other_steps_are_another_budget() -> None:
+    arms = [
+        {"mix": "shots"},
+        {"mix": "cod", "epochs": 40},
+        {"mix": "all"},
+        {"name": "4x", "mix": "shots", "epochs": 160},
+    ]
+    found = grid(arms=arms, epochs=40)
+    assert [found.other_budget(name) for name in ("kd-shots", "kd-cod", "kd-all", "4x")] == [False, False, True, True]
+
+
+def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
+    found = grid(epochs=3, arms=[{"mix": "shots"}, {"mix": "cod", "epochs": 3}])
+    assert not found.other_budget("kd-cod")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"epoch": 3}, "'epoch'"),
+        ({"distill": {"epoch": 3}}, "distill has no option 'epoch'"),
+        ({"distill": 3}, "no section"),
+        ({"epochs": "many"}, "epochs is 'many'"),
+        ({"epochs": True}, "epochs is True"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"seed": 3}, "seed is set by the sweep"),
+        ({"shots": 8}, "shots is set by the sweep"),
+        ({"k": [8, 8]}, "k is"),
+        ({"k": ["8"]}, "k is"),
+        ({"seeds": []}, "seeds is"),
+        ({"arms": {"mix": "cod"}}, "arms is no list"),
+        ({"arms": [{"mix": "cod"}, {"mix": "cod"}]}, "two arms are called kd-cod"),
+        ({"arms": [{"mix": "cod", "split": "test"}]}, "arms share shots and split"),
+        ({"arms": [{"method": "magic", "mix": "cod"}]}, "--method is 'magic'"),
+        ({"tasks": [{"data": "a"}, {"data": "a"}]}, "two tasks are called a"),
+        ({"data": None}, "no data"),
+        ({"teacher": None}, "no teacher"),
+    ],
+)
+def test_a_wrong_grid_is_refused_before_anything_runs(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        grid(**more)
+    assert message in f"{failure.value.message} {failure.value.hint}"
+
+
+def test_what_is_given_on_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("data: sst2\nteacher: T\nstudent: S\nk: [8, 16]\nstudent-layers: 3\n")
+    found = list(read_grid(path, {"k": [4], "student": "other"}).runs())
+    assert [run.k for run in found] == [4]
+    assert found[0].arms["kd-cod"].student == "other"
+    assert found[0].arms["kd-cod"].student_layers == 3
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "\x00"])
+def test_a_file_that_is_no_grid_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"grid\.yaml"):
+        read_grid(path, {})
+
+
+def test_an_unknown_grid_is_refused_with_the_names_of_those_that_ship(tmp_path: Path) -> None:
+    (tmp_path / "ready.yaml").write_text("{}")
+    assert shipped(tmp_path, "ready") == tmp_path / "ready.yaml"
+    with pytest.raises(CodError) as failure:
+        shipped(tmp_path, "redy")
+    assert "ready" in str(failure.value.hint)
+
+
+def test_every_grid_that_ships_can_be_run() -> None:
+    folder = Path(__file__).parents[3] / "cod_cli" / "stages" / "sweep" / "grids"
+    paths = sorted(folder.glob("*.yaml"))
+    assert paths
+    for path in paths:
+        read_grid(path, {"data": "d", "teacher": "T", "student": "S"} if path.stem == "default" else {})

@@ -1,0 +1,149 @@
+"""The stores of what was computed or paid for."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from cod_cli.store.cache import Cache, default_path, stores
+
+
+def test_what_is_put_is_found_by_another_opening(tmp_path: Path) -> None:
+    Cache[bytes](tmp_path / "a.sqlite").put_many({"x": b"\x00\xff", "y": b""})
+    assert Cache[bytes](tmp_path / "a.sqlite").get_many(["x", "y", "z", "x"]) == {"x": b"\x00\xff", "y": b""}
+
+
+def test_text_comes_back_as_text(tmp_path: Path) -> None:
+    cache = Cache[str](tmp_path / "a.sqlite")
+    cache.put_many({"x": "naïve 中文"})
+    assert cache.get_many(["x"]) == {"x": "naïve 中文"}
+
+
+def test_a_later_value_replaces_an_earlier_one(tmp_path: Path) -> None:
+    cache = Cache[str](tmp_path / "a.sqlite")
+    cache.put_many({"x": "old", "y": "same"})
+    cache.put_many({"x": "new"})
+    assert cache.get_many(["x", "y"]) == {"x": "new", "y": "same"}
+    assert cache.count() == 2
+
+
+def test_thousands_of_keys_can_be_asked_for_at_once(tmp_path: Path) -> None:
+    cache = Cache[str](tmp_path / "a.sqlite")
+    entries = {f"key {i}": str(i) for i in range(3001)}
+    cache.put_many(entries)
+    assert cache.get_many([*entries, "none"]) == entries
+
+
+def test_a_cache_that_is_switched_off_holds_nothing() -> None:
+    cache = Cache[str](None)
+    cache.put_many({"x": "1"})
+    cache.clear()
+    assert (cache.get_many(["x"]), cache.count(), cache.size(), cache.problem) == ({}, 0, 0, None)
+
+
+def test_clearing_forgets_everything_and_gives_the_space_back(tmp_path: Path) -> None:
+    cache = Cache[bytes](tmp_path / "a.sqlite")
+    cache.put_many({str(i): os.urandom(1000) for i in range(1000)})
+    before = cache.size()
+    cache.clear()
+    assert cache.count() == 0
+    assert before > 1_000_000 > 50_000 > cache.size()
+
+
+def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"this was a data base once" * 100)
+    cache = Cache[str](path)
+    cache.put_many({"x": "1"})
+    assert Cache[str](path).get_many(["x"]) == {"x": "1"}
+    assert path.with_name("a.sqlite.damaged").exists()
+    assert cache.problem is None
+
+
+def test_a_file_damaged_in_its_middle_does_not_stop_the_work(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    cache = Cache[str](path)
+    cache.put_many({str(i): "x" * 100 for i in range(1000)})
+    cache.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    damaged = Cache[str](path)
+    damaged.put_many({"new": "1"})
+    damaged.get_many(["500"])
+    assert damaged.problem is not None
+
+
+def test_what_cannot_be_read_is_forgotten_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    Cache[str](path).put_many({str(i): "a user's text" * 100 for i in range(1000)})
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"a user's text".ljust(16) * (len(content[4096:]) // 16)
+    path.write_bytes(content)
+    path.with_name("a.sqlite.damaged").write_bytes(b"a user's text")
+    Cache[str](path).clear()
+    assert not [file for file in tmp_path.iterdir() if b"a user's text" in file.read_bytes()]
+
+
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_a_place_that_cannot_be_used_does_not_stop_the_work(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "file" / "a.sqlite" if place == "file" else tmp_path / "a.sqlite"
+    (tmp_path / "file").write_text("no folder")
+    if place == "folder":
+        path.mkdir()
+    cache = Cache[str](path)
+    cache.put_many({"x": "1"})
+    assert cache.get_many(["x"]) == {}
+    assert str(path) in str(cache.problem)
+
+
+def test_a_full_disk_does_not_stop_the_work(tmp_path: Path) -> None:
+    cache = Cache[bytes](tmp_path / "a.sqlite")
+    cache.put_many({"x": b"1"})
+    assert cache._db is not None
+    cache._db.execute("PRAGMA max_page_count = 10")
+    cache.put_many({str(i): os.urandom(1000) for i in range(1000)})
+    assert "full" in str(cache.problem)
+    assert cache.get_many(["x", "0"]) == {"x": b"1"}
+
+
+def _write(path: Path, worker: int) -> None:
+    for i in range(50):
+        cache = Cache[str](path)
+        cache.put_many({f"{worker} {i}": "1", "shared": str(worker)})
+        assert cache.problem is None
+        cache.close()
+
+
+def test_several_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_write, args=(path, worker)) for worker in range(4)]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join(60)
+    assert [process.exitcode for process in workers] == [0] * 4
+    assert Cache[str](path).count() == 4 * 50 + 1
+
+
+def test_entries_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    cache = Cache[str](tmp_path / "a.sqlite")
+    cache.put_many({"a": "1", "b": None})  # type: ignore[dict-item]
+    assert cache.get_many(["a", "b"]) == {}
+
+
+def test_stores_stand_where_cod_cache_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COD_CACHE", str(tmp_path / "here"))
+    assert default_path("replies") == tmp_path / "here" / "replies.sqlite"
+    assert stores() == []
+    Cache[str](default_path("replies")).put_many({"x": "1"})
+    assert stores() == [tmp_path / "here" / "replies.sqlite"]
+    monkeypatch.setenv("COD_CACHE", "")
+    assert default_path("replies").parent.is_absolute()
+
+
+def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    Cache[str](tmp_path / "cache" / "a.sqlite")
+    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0

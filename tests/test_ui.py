@@ -1,0 +1,103 @@
+"""What goes to stdout, what to stderr, and that no text is ever taken for a command."""
+
+import json
+from typing import Any
+
+import pytest
+from rich.text import Text
+
+from cod_cli.errors import CodError
+from cod_cli.ui import PIPED_WIDTH, Ui, printable
+
+
+def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    ui = Ui()
+    ui.show(Text("result"))
+    ui.note("note")
+    ui.warn("beware")
+    out, err = capsys.readouterr()
+    assert out == "result\n"
+    assert err == "note\nwarning: beware\n"
+
+
+def test_an_error_has_its_hint_on_a_second_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Ui().error(CodError("it is broken", "mend it"))
+    assert capsys.readouterr().err == "error: it is broken\nhint: mend it\n"
+
+
+def test_an_error_without_a_hint_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Ui().error(CodError("it is broken"))
+    assert capsys.readouterr().err == "error: it is broken\n"
+
+
+def test_quiet_hides_notes_and_progress_but_not_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    ui = Ui(quiet=True)
+    ui.note("note")
+    with ui.progress("Working", total=1) as advance:
+        advance(1, detail="x")
+    ui.warn("beware")
+    assert capsys.readouterr().err == "warning: beware\n"
+
+
+def test_where_nobody_looks_a_long_progress_says_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ui, "line_every", 0.0)
+    with Ui().progress("Working", total=2) as advance:
+        advance(1, detail="1 accepted")
+    assert capsys.readouterr().err.splitlines() == ["Working (2) …", *["Working: 1 of 2, 1 accepted"] * 2]
+
+
+def test_where_nobody_looks_progress_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Ui().progress("Working", total=2) as advance:
+        advance()
+        advance(1, detail="loss 0.3")
+    assert capsys.readouterr().err == "Working (2) …\n"
+
+
+def test_a_long_message_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    Ui().error(CodError("x" * (2 * PIPED_WIDTH), "cod label " + "y" * PIPED_WIDTH))
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("say", ["note", "warn"])
+def test_messages_are_neither_markup_nor_terminal_commands(say: str, capsys: pytest.CaptureFixture[str]) -> None:
+    getattr(Ui(), say)("[red]x[/red] :smile: \x1b[2J\x07")
+    assert capsys.readouterr().err.endswith("[red]x[/red] :smile: \\x1b[2J\\x07\n")
+
+
+def test_a_piped_text_is_neither_wrapped_nor_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "one line of " * PIPED_WIDTH + "\nanother"
+    Ui().show(Text(text))
+    assert capsys.readouterr().out == text + "\n"
+
+
+def test_json_is_one_document_in_readable_unicode(capsys: pytest.CaptureFixture[str]) -> None:
+    Ui(as_json=True).json({"text": "schön", "n": None})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"text": "schön", "n": None}
+    assert "schön" in out
+
+
+def test_streamed_results_are_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    ui = Ui()
+    rows: list[dict[str, Any]] = [{"text": "a\nb"}, {"text": "c"}]
+    for row in rows:
+        ui.line(row)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("[bold]x[/bold]", "[bold]x[/bold]"),
+        ("a\x1b]0;title\x07b", "a\\x1b]0;title\\x07b"),
+        ("a\rb\tc\x00", "a\\x0db\\x09c\\x00"),
+        ("right\u202eleft", "right\\x202eleft"),
+        ("two\nlines", "two\nlines"),
+        ("schön 很好 🙂", "schön 很好 🙂"),
+    ],
+)
+def test_control_characters_are_made_visible_and_nothing_else(text: str, shown: str) -> None:
+    assert printable(text).plain == shown
