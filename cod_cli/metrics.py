@@ -16,14 +16,8 @@ from scipy import special
 from cod_cli.records import Prediction, Score
 
 Floats = npt.NDArray[np.float64]
-
-
 Indices = npt.NDArray[np.int64]
-
-
 ECE_BINS = 15
-
-
 # A flip by less than this is a tie that another machine or batch may break the other way.
 FLIP_MARGIN = 0.01
 

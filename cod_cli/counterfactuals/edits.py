@@ -9,21 +9,11 @@ from rapidfuzz.distance import Levenshtein
 
 # Scripts written without spaces: each character, with the marks on it, is a word.
 _SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar")
-
-
 _UNSPACED = "[[" + "".join(rf"\p{{scx={script}}}" for script in _SCRIPTS) + r"]&&[\p{L}\p{N}]]"
-
-
 # Elsewhere a word is a run of letters, digits and their marks (vowel signs, accents, joiners).
 _LETTERS = rf"[[\p{{L}}\p{{N}}_]--{_UNSPACED}][[\w\p{{N}}]--{_UNSPACED}]*+"
-
-
 _WORD = rf"{_UNSPACED}[\p{{M}}\u200c\u200d]*+|{_LETTERS}(?:['’]{_LETTERS})*"
-
-
 _WORDS = regex.compile(_WORD, regex.V1)
-
-
 _TOKENS = regex.compile(rf"{_WORD}|(?!\s)\X", regex.V1)
 
 

@@ -18,21 +18,11 @@ from cod_cli.records import Attempt, Counterfactual, Reply, Shot
 from cod_cli.ui import number
 
 Request = tuple[str | None, str]
-
-
 Edit = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
-
-
 # English only: in another language the share of negation-only edits is 0.
 _NEGATORS = frozenset({"not", "no", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without"})
-
-
 _AUXILIARIES = frozenset({"do", "does", "did"})
-
-
 _CONTRACTION = re.compile(r"(?i)\b(\w+?)n['’]t\b|\b(can)not\b")
-
-
 _FULL_FORMS = {"ca": "can", "wo": "will", "sha": "shall"}
 
 

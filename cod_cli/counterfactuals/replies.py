@@ -23,23 +23,11 @@ _TAG = (
 
 
 _TAGGED = re.compile(rf"<({_TAG})>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
-
-
 _STRAY_TAG = re.compile(rf"^\s*</?{_TAG}>|</?{_TAG}>\s*$", re.IGNORECASE)
-
-
 _FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)\n?[ \t]*```", re.DOTALL)
-
-
 _END_TOKEN = re.compile(r"\s*(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
-
-
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
-
-
 _STRUCK = re.compile(r"~~.*?~~\s*")
-
-
 _EDITED = r"edited|modified|revised|rewritten|reworded|changed|updated|corrected|new|final|minimal\w*|counterfactual"
 
 
@@ -105,8 +93,6 @@ _COMMENT = re.compile(
 
 
 _QUOTES = ('""', "''", "“”", "‘’", "«»", "»«", "„“", "„”", "「」", "『』", "``", "**")
-
-
 # Above this share of changed words a reply is another text, so what it says of itself may be believed.
 _FAR = 0.5
 

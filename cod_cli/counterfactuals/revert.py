@@ -13,16 +13,10 @@ from cod_cli.teachers.base import Teacher
 
 # Up to so many spans every subset is tried: at most 63 texts a pair.
 EXHAUSTIVE = 6
-
-
 # … and where each text costs money up to so many: at most 6.
 FRUGAL = 3
-
-
 # A text is written anew, not edited, where more than this share of the words changed, and more than these few.
 REWRITE_RATIO = 0.5
-
-
 REWRITE_WORDS = 3
 
 

@@ -21,16 +21,10 @@ from cod_cli.teachers.open import paid
 from cod_cli.ui import Ui
 
 T = TypeVar("T")
-
-
 # Proposals that are judged in one go, while further requests are under way.
 CHUNK = 32
-
-
 # A slow LLM's replies are judged, counted and saved after so many seconds, though they are fewer.
 WAIT_S = 2.0
-
-
 # The name under which a manifest counts what the teacher was asked.
 QUERIES = "teacher_queries"
 

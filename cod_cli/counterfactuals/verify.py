@@ -17,12 +17,8 @@ from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.open import load_teacher
 
 Logits = npt.NDArray[np.float32]
-
-
 # A short text needs room: up to this many changed words are never "too far".
 ALWAYS_NEAR = 3
-
-
 TAKEN = "the same text stands in the run already"
 
 

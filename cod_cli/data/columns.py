@@ -14,19 +14,11 @@ from cod_cli.errors import CodError
 from cod_cli.settings.base import parse_names
 
 TEXT_COLUMNS = ("text", "sentence")
-
-
 LABEL_COLUMN = "label"
-
-
 # How `datasets` writes "no label" in a column of classes.
 NO_CLASS = "-1"
-
-
 # pandas writes whole numbers so where others in the column are missing.
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0*")
-
-
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 

@@ -18,11 +18,7 @@ from cod_cli.store.jsonl import read_jsonl
 
 # A JSONL file's columns are the keys of so many of its first rows: a key may be missing in some.
 _ROWS_LOOKED_AT = 1000
-
-
 _LONGEST_FIELD = 2**30
-
-
 NumberedRow = tuple[int, Mapping[str, Any]]
 
 

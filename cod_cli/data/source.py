@@ -19,14 +19,8 @@ from cod_cli.data.tasks import TASKS, Task, task_named
 from cod_cli.errors import CodError
 
 ONE_FILE = "all"
-
-
 _SPLIT_FILES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-
-
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[^/]+)?")
-
-
 Hub = Callable[[str, str | None, str | None], Mapping[str, Any]]
 
 

@@ -9,8 +9,6 @@ from typing import Literal
 from cod_cli.errors import UsageError
 
 Family = Literal["sentiment", "acceptability", "topic", "generic"]
-
-
 POLARITY = {0: "negative", 1: "positive"}
 
 

@@ -90,8 +90,6 @@ def require_one_price(run: Run, settings: EvalSettings) -> None:
 
 
 Floats = npt.NDArray[np.float32]
-
-
 N_NEIGHBOURS = 5
 
 

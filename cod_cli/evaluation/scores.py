@@ -54,16 +54,10 @@ def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) 
 
 
 TEACHER = "teacher"
-
-
 # Nearest neighbours over the shots: a row in the table of scores that is no student.
 NEIGHBOURS = "neighbours"
-
-
 # An LLM itself, without and with the shots in its prompt: likewise.
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
-
-
 NO_STUDENTS = (TEACHER, NEIGHBOURS, ZERO_SHOT, IN_CONTEXT)
 
 

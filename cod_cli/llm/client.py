@@ -22,18 +22,10 @@ from cod_cli.store.cache import Cache
 
 # How often one request is sent: on faults, and while the server only says that it is busy.
 TRIES = 6
-
-
 BUSY_TRIES = 12
-
-
 # So many requests in a row without an answer, each sent `TRIES` times: the endpoint is down.
 _HOPELESS = 3
-
-
 _CONNECT_S = 10.0
-
-
 _Deliver = Callable[[Outcome | BaseException], None]
 
 

@@ -13,21 +13,11 @@ from cod_cli.llm.messages import Request
 from cod_cli.llm.pacing import StopError
 
 OPENAI = "https://api.openai.com/v1"
-
-
 KEY = "OPENAI_API_KEY"
-
-
 # Longer than this nobody wants to watch a command wait: it ends, and the same command goes on later.
 LONGEST_WAIT = 300.0
-
-
 _BROKE = {"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"}
-
-
 _FILTERED = {"content_filter", "content_policy_violation"}
-
-
 _TOO_LONG = re.compile(r"context[ _](length|size|window)", re.IGNORECASE)
 
 
@@ -157,8 +147,6 @@ def _code(body: object) -> str:
 
 # What can be spared: the reply is then less repeatable, one instead of several, or without its probabilities.
 _SPARE = ("top_logprobs", "logprobs", "seed", "n", "temperature")
-
-
 # Some servers list no more alternatives than this.
 _FEW_LOGPROBS = 5
 

@@ -8,15 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
 Message = dict[str, str]
-
-
 TopLogprobs = tuple[tuple[str, float], ...]
-
-
 # Finish reasons beside the servers' own (stop, length, content_filter).
 REFUSED = "refusal"
-
-
 MALFORMED = "malformed"
 
 

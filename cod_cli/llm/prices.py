@@ -13,8 +13,6 @@ from cod_cli.llm.messages import Message, Request
 
 # What chat formats put around a message and before the answer.
 _PER_MESSAGE = 4
-
-
 _PER_CHAT = 3
 
 

@@ -16,14 +16,8 @@ from cod_cli.errors import UsageError
 from cod_cli.records import Shot
 
 PLACEHOLDERS = ("text", "label", "target", "labels")
-
-
 _KEYS = ("description", "system", "user", "labels", "examples")
-
-
 _EXAMPLE_KEYS = ("text", "label", "target", "edit")
-
-
 Message = dict[str, str]
 
 

@@ -13,14 +13,8 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 from cod_cli.errors import CodError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-
-
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-
-
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-
-
 # The base of all that can go wrong on the way, of whichever HTTP library the Hub's client is built on.
 _HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
 

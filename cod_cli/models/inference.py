@@ -10,8 +10,6 @@ import torch
 from cod_cli.models.load import Classifier, Encoder
 
 Progress = Callable[[int], object]
-
-
 Encoding = dict[str, list[int]]
 
 

@@ -14,16 +14,10 @@ from cod_cli.models.folder import find_model
 from cod_cli.models.load import loading, pick_device
 
 FLOAT32 = 4
-
-
 # Beside the weights, for each one that is trained: its gradient, Adam's two moments, a copy to fall back on.
 PER_TRAINED = 4
-
-
 # The rank that a refusal proposes.
 LORA_RANK = 16
-
-
 _CGROUP = Path("/sys/fs/cgroup")
 
 

@@ -13,8 +13,6 @@ from cod_cli.report.statistics import Difference, McNemar, difference, holm, mcn
 
 # Before the name of the generator that wrote the held-out pairs, in the name of a metric.
 BY_GENERATOR = "boundary_agreement by "
-
-
 LESS_IS_BETTER = frozenset({"kl", "ece", "brier"})
 
 
@@ -25,8 +23,6 @@ SAME_SHOTS = (
 
 
 Key = tuple[str, str, int]
-
-
 Unit = tuple[int | None, int | None]
 
 

@@ -14,27 +14,13 @@ import numpy.typing as npt
 from scipy import stats
 
 ALPHA = 0.05
-
-
 # Below six seeds no signed-rank test can reach 5%; below twenty a bootstrap's intervals are too short.
 WILCOXON_FROM = 6
-
-
 BOOTSTRAP_FROM = 20
-
-
 BETTER = "better"
-
-
 WORSE = "worse"
-
-
 _NO_SPREAD = 1e-9
-
-
 K = TypeVar("K", bound=Hashable)
-
-
 Floats = npt.NDArray[np.float64]
 
 

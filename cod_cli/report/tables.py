@@ -18,8 +18,6 @@ from cod_cli.report.why.explain import HELD_OUT, OWN, QUANTITIES, Correlation, W
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, MISSING, bare_table, number, printable
 
 OTHER_MARK = "‡"
-
-
 OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
 
 
@@ -256,8 +254,6 @@ def caption(cells: Sequence[Cell]) -> Text | None:
 
 # Columns of mean ± std that fit beside an arm's name into 80 characters.
 MOST_COLUMNS = 4
-
-
 LOWEST = 3
 
 
@@ -313,8 +309,6 @@ def _lowest(found: Mapping[str, Summary]) -> Text:
 
 
 QUANTITY_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}
-
-
 ARROWS = {1: "↑", -1: "↓"}
 
 

@@ -16,29 +16,13 @@ from cod_cli.errors import UsageError
 
 # The panels of `--help`.
 DATA = "Data"
-
-
 LLM = "LLM"
-
-
 COST = "Limits and cost"
-
-
 TEACHER = "Teacher"
-
-
 CALIBRATION = "Calibration"
-
-
 STUDENT = "Student"
-
-
 TRAINING = "Training"
-
-
 CHECKS = "Checks"
-
-
 GENERAL = "General"
 
 

@@ -30,15 +30,9 @@ from cod_cli.store.run import Run
 from cod_cli.ui import Ui
 
 AIRLINES = ("united", "usairways", "americanair", "southwestair", "jetblue", "virginamerica")
-
-
 # Two annotators in three must have agreed; the rest is noise for a demonstration.
 CONFIDENCE = 0.9
-
-
 ROWS = {"train": 1400, "validation": 200, "test": 700}
-
-
 ARMS = ("shots", "cod")
 
 

@@ -19,8 +19,6 @@ from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, soft_label, wi
 from cod_cli.ui import Ui
 
 Row = Shot | Counterfactual
-
-
 # Rows that are asked for, and then saved, in one go.
 CHUNK = 256
 

@@ -18,15 +18,9 @@ from cod_cli.settings.predict import PredictSettings
 from cod_cli.ui import Ui
 
 Line = tuple[int, str]
-
-
 STDIN = "-"
-
-
 # What a record adds; an input column of that name is passed on as input_label, input_probabilities.
 ADDED = ("label", "probabilities")
-
-
 # Rows in memory at once; batches of like length are formed among them.
 CHUNK = 1024
 

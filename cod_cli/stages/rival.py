@@ -30,11 +30,7 @@ from cod_cli.ui import Ui
 
 # A variant of CoD keeps the CFEs' gate on edits; a text of its own may differ as it likes.
 CFE_EDIT_RATIO = 0.5
-
-
 _KEEP_THE_CLASS = ("eda", "aeda", "paraphrase")
-
-
 _CHOICES: dict[str, Choice] = {"cod-nearest": "nearest", "cod-confident": "confident"}
 
 

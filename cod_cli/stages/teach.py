@@ -34,8 +34,6 @@ from cod_cli.ui import Ui
 
 # Seconds of training that a kill may cost, and the least ratio of training to saving.
 CHECKPOINT_SECONDS = 60.0
-
-
 CHECKPOINT_SHARE = 20.0
 
 

@@ -11,11 +11,7 @@ from typing import Generic, TypeVar
 from platformdirs import user_cache_path
 
 V = TypeVar("V", bytes, str)
-
-
 T = TypeVar("T")
-
-
 # SQLite takes so many `?` in one statement, whatever its build.
 _KEYS_AT_ONCE = 500
 

@@ -15,19 +15,11 @@ from cod_cli.teachers.base import Opinion, Source
 
 # Less than this nobody can tell from nothing: servers write -9999 for it, or leave it out.
 FLOOR = math.log(1e-9)
-
-
 # Added to each class's votes (Jeffreys' prior): nobody is impossible because few were asked.
 SMOOTHING = 0.5
-
-
 # Tokenizers' marks of a space before the token.
 _SPACE_MARKS = str.maketrans({"▁": " ", "Ġ": " ", "Ċ": "\n"})
-
-
 _CODE_FIRST = re.compile(r"^\W*([A-Za-z])\s*(?:$|[^\w\s]|\n)")
-
-
 _CODE_NAMED = re.compile(r"\b(?:answer|class|label|letter|option)\W+(?:is\W+)?([A-Z])\b", re.IGNORECASE)
 
 

@@ -20,14 +20,8 @@ from cod_cli.teachers.open import AnyTeacher
 
 # Inputs that say nothing (Zhao et al. 2021).
 CONTENT_FREE = ("N/A", "[MASK]", "")
-
-
 FOLDS = 10
-
-
 SHOTS = "shots"
-
-
 # Fewer labelled rows make a rough temperature.
 FEW_ROWS = 50
 
@@ -182,8 +176,6 @@ def _rows(run: Run, labels: Sequence[str], data: str) -> HeldOut:
 
 
 Floats = npt.NDArray[np.float64]
-
-
 TEMPERATURES = (0.5, 5.0)
 
 

@@ -21,20 +21,12 @@ from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_reje
 from cod_cli.teachers.base import Opinion, Opinions
 
 Logits = npt.NDArray[np.float32]
-
-
 # The most that OpenAI lists.
 ALTERNATIVES = 20
-
-
 # "The answer is **A**." fits.
 VOTE_TOKENS = 8
-
-
 # A teacher that names no class for so many texts in a row is asked no more.
 PROBES = 3
-
-
 # Neither sharpened nor flattened by the server, and a vote is then a draw from the model's own distribution.
 TEMPERATURE = 1.0
 

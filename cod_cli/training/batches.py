@@ -74,11 +74,7 @@ def random_batches(
 # How far lengths are stretched when rows of like length are put together (see `random_batches`): a few rows need
 # much of it to find new company in every epoch, thousands hardly any.
 SPREAD = 0.3
-
-
 SPREAD_OF_MANY = 0.1
-
-
 MANY = 1000
 
 

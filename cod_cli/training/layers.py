@@ -17,8 +17,6 @@ from cod_cli.training.loop import train
 
 # β of the layer loss where the paper has one: DeBERTa's for encoders, and its text's for decoders (Qwen2.5).
 BETA_ENCODER = 20.0
-
-
 BETA_DECODER = 5.0
 
 

@@ -21,8 +21,6 @@ from cod_cli.training.processes import Processes
 
 # Steps between two copies of the weights to fall back on.
 KEPT_EVERY = 50
-
-
 # The loss terms by name, for the model's output on a batch.
 Objective = Callable[[Any, Batch], dict[str, Tensor]]
 

@@ -16,22 +16,12 @@ from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
 ALPHA = 0.1
-
-
 MARKS = (".", ";", "?", ":", "!", ",")
-
-
 # Neighbours that count as synonyms.
 SYNONYMS = 5
-
-
 # Draws of a word to put in before EDA does without.
 DRAWS = 10
-
-
 Synonyms = Callable[[str], list[str]]
-
-
 Rewrite = Callable[[str, random.Random], str]
 
 

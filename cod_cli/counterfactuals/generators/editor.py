@@ -26,8 +26,6 @@ from cod_cli.teachers.local import WhiteBoxTeacher
 
 # A word that is rarer in the training texts is a name or a slip of the pen more often than a word to write with.
 SEEN_AT_LEAST = 3
-
-
 # With fewer different words than this the texts are too few to choose from.
 ENOUGH = 500
 
@@ -92,29 +90,15 @@ def _single_tokens(classifier: Classifier, words: Sequence[str]) -> dict[str, in
 
 
 NEIGHBOURS = 40
-
-
 SCORED = 40
-
-
 # So that a gradient which is steep at one word does not crowd out all the others.
 PER_WORD = 10
-
-
 BEAM = 3
-
-
 MOST_EDITS = 4
-
-
 # How far the search for the most confident edit goes on: so many changed words are never too far.
 CONFIDENT_EDITS = 3
-
-
 # Needs that are searched together: large batches for the teacher, a screenful of progress.
 TOGETHER = 16
-
-
 Choice = Literal["smallest", "nearest", "confident", "first"]
 
 

@@ -11,15 +11,9 @@ from cod_cli.metrics import Bin
 from cod_cli.report.page.markup import Markup, el, join
 
 WIDTH = 360
-
-
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 14, 30
-
-
 # Of a name beside a verdict.
 MOST_LETTERS = 26
-
-
 Scale = Callable[[float], float]
 
 

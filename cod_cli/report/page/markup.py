@@ -10,8 +10,6 @@ from cod_cli.ui import number
 
 # Not printable for Python, but part of a text: spaces, and the joiners of Persian, Indic scripts and emoji.
 _KEPT = "\n\t\xa0\u3000\u200c\u200d"
-
-
 Child = str | int | float | None
 
 
@@ -43,11 +41,7 @@ def escape(value: Child) -> str:
 
 # Lines in one chart that can still be told apart.
 MOST_LINES = 6
-
-
 NOTHING = "–"
-
-
 Place = tuple[str, str]
 
 

@@ -25,8 +25,6 @@ from cod_cli.report.tables import marked_name, ordered, p_value, signed, words
 
 # More of them that say nothing push aside what does.
 MOST_OPEN = 15
-
-
 Place = tuple[str, str, int]
 
 

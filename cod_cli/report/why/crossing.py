@@ -19,16 +19,10 @@ from cod_cli.models.load import Classifier
 from cod_cli.training.layers import reads_last_token
 
 Floats = npt.NDArray[np.float64]
-
-
 Indices = npt.NDArray[np.int64]
-
-
 # Of the segments ``rows`` (m,), at the places t (m,) in [0, 1]: the logit of the class behind the boundary less that of
 # the class before it (m,).
 Margins = Callable[[Indices, Floats], Floats]
-
-
 # Halvings of the segment: the place is right to 2^-9, a five-hundredth of it.
 STEPS = 8
 

@@ -17,8 +17,6 @@ from cod_cli.report.statistics import rank_correlation
 
 # Which pairs a run's students were held against: held out from training, or the CFEs of the run itself.
 HELD_OUT, OWN = "held-out", "own"
-
-
 # Each with the sign of the correlation with accuracy that the paper's argument wants.
 QUANTITIES: Mapping[str, int] = {"uncertainty": 1, "log_det": 1, "crossed": 1, "gap": -1}
 

@@ -18,8 +18,6 @@ from cod_cli.models.inference import encode, pad
 from cod_cli.models.load import Classifier
 
 Floats = npt.NDArray[np.float64]
-
-
 # The precision λ of a Gaussian prior on the weights: standard deviation 1.
 RIDGE = 1.0
 

@@ -24,8 +24,6 @@ from cod_cli.teachers.open import load_teacher
 from cod_cli.training.trainset import TrainSet, read_trainset
 
 Students = Mapping[Path, Mapping[str, Student]]
-
-
 _Two = tuple[float | None, float | None]
 
 

@@ -26,12 +26,8 @@ STAGES: dict[str, type[Settings]] = {
 
 # What makes the number of optimiser steps, beside the rows.
 DEFAULT_STEPS = {"epochs": DistillSettings.epochs, "batch_size": DistillSettings.batch_size}
-
-
 # What all arms of a run share.
 PER_RUN = ("counterfact", "rival", "label")
-
-
 Options = dict[str, dict[str, Any]]
 
 

@@ -22,8 +22,6 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 
 _SET_BY_THE_SWEEP = {"shots": "k", "seed": "seeds", "force": None, "dry_run": None, "kind": None}
-
-
 _TOP = ("tasks", "arms", "k", "seeds", *STAGES)
 
 
