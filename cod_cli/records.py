@@ -1,6 +1,7 @@
-"""What a record is."""
+"""Every line that stands on disk as a frozen record, and the hashes by which files know each other's content."""
 
 import hashlib
+import json
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
@@ -9,6 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 def text_sha(text: str) -> str:
     """The hash by which a soft label is tied to its text: 16 hex digits of SHA-256 over UTF-8."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def digest(value: object, digits: int = 16, *, sort_keys: bool = False) -> str:
+    """The first hex digits of SHA-256 over a value as JSON, by which things are told apart on disk.
+
+    Args:
+        value: whatever JSON can hold; tuples count as lists.
+        digits: how many of the 64.
+        sort_keys: whether the order of a mapping's keys is no difference.
+    """
+    return hashlib.sha256(json.dumps(value, sort_keys=sort_keys).encode()).hexdigest()[:digits]
 
 
 class Record(BaseModel):

@@ -12,7 +12,7 @@ from cod_cli.data.heldout import HeldOut
 from cod_cli.errors import UsageError
 from cod_cli.evaluation.scores import ZERO_SHOT, Logits
 from cod_cli.llm.client import Client
-from cod_cli.llm.prices import price_within, prices_path
+from cod_cli.llm.prices import price_within, prices_path, total_usage
 from cod_cli.models.inference import Progress, encode, pad
 from cod_cli.models.load import Encoder
 from cod_cli.settings.eval import EvalSettings
@@ -70,11 +70,9 @@ def answers(run: Run, rival: BlackBoxTeacher, rows: HeldOut, settings: EvalSetti
     """
     logits = rival.logits(rows.texts, progress=progress)
     asked = rival.question_keys(rows.texts)
-    told = [r.usage for r in run.read_teacher_replies(run.eval_replies) if r.usage and r.question in asked]
-    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
+    usage = total_usage(r for r in run.read_teacher_replies(run.eval_replies) if r.question in asked)
     price = price_within(rival.client.model, settings.price, settings.max_cost)
-    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
-    return Answers(np.asarray(logits), usage, cost)
+    return Answers(np.asarray(logits), usage.record(), usage.cost(price))
 
 
 def require_one_price(run: Run, settings: EvalSettings) -> None:

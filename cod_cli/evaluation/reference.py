@@ -1,7 +1,6 @@
 """The teacher on held-out rows: its answers, asked for once, that students are compared with."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from cod_cli.errors import CodError, PartialError
 from cod_cli.evaluation.scores import Logits
 from cod_cli.llm.client import Client
 from cod_cli.llm.prices import Estimate
-from cod_cli.records import Manifest, SoftLabel, text_sha
+from cod_cli.records import Manifest, SoftLabel, digest, text_sha
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.shared import EndpointOptions, TeacherOptions
@@ -41,8 +40,7 @@ class Pairs:
     @property
     def digest(self) -> str | None:
         """16 hex digits over all of it, None where there is no pair."""
-        content = json.dumps([self.ids, self.texts, self.sources, self.generators])
-        return hashlib.sha256(content.encode("utf-8")).hexdigest()[:16] if self.ids else None
+        return digest([self.ids, self.texts, self.sources, self.generators]) if self.ids else None
 
 
 def held_out_pairs(run: Run, rows: HeldOut, teacher: str | None) -> Pairs:

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 from platformdirs import user_config_path
@@ -26,6 +27,50 @@ class Price:
     def of(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The cost of so many tokens."""
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that an LLM was paid for: those of what it was sent and those of what it replied."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """All of them."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def cost(self, price: Price | None) -> float | None:
+        """What they cost, None without a price."""
+        return price.of(self.prompt_tokens, self.completion_tokens) if price else None
+
+    def record(self) -> dict[str, int]:
+        """As it stands in manifests and scores."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, counts: Mapping[str, int]) -> "Usage":
+        """What a reply, a manifest or a score tells; what it does not tell is 0."""
+        return cls(counts.get("prompt_tokens", 0), counts.get("completion_tokens", 0))
+
+
+class Paid(Protocol):
+    """A reply on disk; ``usage`` stands on the first choice of a request only, and where the server told it."""
+
+    @property
+    def usage(self) -> dict[str, int] | None:
+        """prompt_tokens and completion_tokens."""
+        ...
+
+
+def total_usage(replies: Iterable[Paid]) -> Usage:
+    """The tokens of several replies together."""
+    return sum((Usage.from_record(reply.usage) for reply in replies if reply.usage), Usage())
 
 
 def find_price(model: str, given: tuple[float, float] | None) -> Price | None:

@@ -1,6 +1,5 @@
 """`cod eval`: scores every finished student and the teacher on held-out rows."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +29,7 @@ from cod_cli.metrics import METRICS
 from cod_cli.models import folder
 from cod_cli.models.inference import Progress, logits_of
 from cod_cli.models.load import load_classifier, load_encoder
-from cod_cli.records import Score, Student
+from cod_cli.records import Score, Student, digest
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
@@ -312,4 +311,4 @@ def _digest(who: str, rows: str, teacher: Reference | None) -> str:
     parts = [who, rows, teacher.fingerprint if teacher else None]
     if teacher is not None and teacher.pairs.digest and who != teacher.fingerprint:
         parts.append(teacher.pairs.digest)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return digest(parts)

@@ -7,7 +7,6 @@ from typing import Any
 
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.llm.prices import Estimate
-from cod_cli.metrics import flips
 from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
 from cod_cli.settings.label import LabelSettings
 from cod_cli.store.artifact import Artifact
@@ -16,6 +15,7 @@ from cod_cli.store.run import Run
 from cod_cli.teachers.calibration import recalibrated
 from cod_cli.teachers.llm import BlackBoxTeacher
 from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, soft_label, with_endpoint, with_recorded_teacher
+from cod_cli.teachers.softlabels import flips_by_file3
 from cod_cli.ui import Ui
 
 Row = Shot | Counterfactual
@@ -157,11 +157,16 @@ class _Work:
             "new": len(asked),
             "from_cache": len(asked) - (teacher.scored - before),
             "gone": len(known.keys() - self.rows.keys()),
-            "flipped": _flipped(self.inputs, done, self.labels),
+            "flipped": self._flipped(done),
         }
         self._finish(manifest, done, counts)
         self._require_all(done, reason)
         return done
+
+    def _flipped(self, done: Mapping[str, SoftLabel]) -> int:
+        """How many CFEs flip the teacher from their shot; one whose shot is gone does not count."""
+        found = flips_by_file3(self.inputs.counterfactuals, self.inputs.shots, done.values(), self.labels)
+        return sum(flip.flipped for flip in found.values())
 
     def _finish(self, manifest: Manifest, done: Mapping[str, SoftLabel], counts: dict[str, int]) -> None:
         usage, cost = paid(self.settings, self.run.read_teacher_replies())
@@ -274,13 +279,3 @@ def _family(row: Row) -> str | None:
 def _accuracy(shots: Sequence[Shot], softs: Mapping[str, SoftLabel], labels: Sequence[str]) -> float:
     chosen = [labels[max(range(len(labels)), key=softs[shot.id].logits.__getitem__)] for shot in shots]
     return sum(choice == shot.label for choice, shot in zip(chosen, shots, strict=True)) / len(shots)
-
-
-def _flipped(inputs: _Inputs, softs: Mapping[str, SoftLabel], labels: Sequence[str]) -> int:
-    """How many CFEs flip the teacher from their shot; one whose shot is gone does not count."""
-    shots = {shot.id for shot in inputs.shots}
-    return sum(
-        flips(softs[cfe.shot_id].logits, softs[cfe.id].logits, labels.index(cfe.label))
-        for cfe in inputs.counterfactuals
-        if cfe.shot_id is not None and cfe.shot_id in shots & softs.keys() and cfe.id in softs
-    )

@@ -9,11 +9,11 @@ from cod_cli.counterfactuals.quality import QualityReport, Work, report, with_so
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.prices import Price
 from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages
-from cod_cli.metrics import flips, softmax
-from cod_cli.records import Attempt, Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.records import Attempt, Counterfactual, Shot
 from cod_cli.settings.show import ShowSettings
 from cod_cli.store.run import Run
 from cod_cli.teachers.answers import class_codes
+from cod_cli.teachers.softlabels import with_flips_by_file3
 from cod_cli.ui import Ui
 
 
@@ -90,46 +90,12 @@ def show(run: Run | None, settings: ShowSettings, ui: Ui) -> Pairs | Rejected | 
     cfes = run.counterfactuals.peek()
     labelled = run.soft_labels.manifest()
     if labelled is not None and labelled.complete:
-        cfes = with_teacher(cfes, shots, run.soft_labels.read(), labelled.labels)
+        cfes = with_flips_by_file3(cfes, shots, run.soft_labels.read(), labelled.labels)
     if settings.summary:
         return Summary(_quality(run, shots, cfes))
     if settings.rejected:
         return _rejected(run, shots, settings, ui)
     return _pairs(shots, cfes, settings, ui)
-
-
-def with_teacher(
-    cfes: Sequence[Counterfactual], shots: Sequence[Shot], softs: Sequence[SoftLabel], labels: Sequence[str]
-) -> list[Counterfactual]:
-    """The CFEs with the flip and the probabilities that follow from file 3, as in `cod distill`.
-
-    So they are known also where `cod counterfact` had no teacher, or where somebody edited a row since. What file 3
-    does not hold stays as it is.
-
-    Args:
-        cfes: the rows of file 2.
-        shots: the rows of file 1.
-        softs: the rows of file 3.
-        labels: the classes in the order of their logits.
-    """
-    known = {(soft.id, soft.text_sha): soft.logits for soft in softs}
-    before = {row.id: known.get((row.id, text_sha(row.text))) for row in shots}
-    return [
-        _judged(cfe, before.get(cfe.shot_id or ""), known.get((cfe.id, text_sha(cfe.text))), labels) for cfe in cfes
-    ]
-
-
-def _judged(
-    cfe: Counterfactual, before: Sequence[float] | None, after: Sequence[float] | None, labels: Sequence[str]
-) -> Counterfactual:
-    if before is None or after is None or cfe.label not in labels:
-        return cfe
-    target = labels.index(cfe.label)
-    return cfe.replace(
-        flipped=flips(before, after, target),
-        p_before=round(float(softmax(before)[target]), 6),
-        p_after=round(float(softmax(after)[target]), 6),
-    )
 
 
 def _remark(run: Run, ui: Ui) -> None:

@@ -1,7 +1,5 @@
 """An LLM as teacher: asked for a text's class by a letter, its probabilities read off the reply or counted in votes."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -15,7 +13,7 @@ from cod_cli.llm.messages import Choice, Message, Request
 from cod_cli.llm.prices import Estimate, Price, estimate
 from cod_cli.llm.prompts import Prompt, class_messages
 from cod_cli.models.inference import Progress
-from cod_cli.records import Shot, text_sha
+from cod_cli.records import Shot, digest, text_sha
 from cod_cli.store.cache import Cache
 from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, no_opinion
 from cod_cli.teachers.base import Opinion, Opinions
@@ -39,7 +37,7 @@ class _Question:
     @property
     def key(self) -> str:
         """By text and by all that is sent, demonstrations included."""
-        return f"{text_sha(self.text)}:{_sha(list(self.messages))}"
+        return f"{text_sha(self.text)}:{digest(list(self.messages))}"
 
 
 class BlackBoxTeacher:
@@ -81,7 +79,7 @@ class BlackBoxTeacher:
         self.name = f"openai:{client.model}"
         self.labels = tuple(labels)
         self.scored = 0
-        origin = _sha([client.model, client.endpoint])
+        origin = digest([client.model, client.endpoint])
         self.memory = OpinionMemory(memory or Cache(None), origin, classes=len(labels), votes=votes)
         self._prompt, self._codes = prompt, class_codes(labels)
         self._shots, self._demos, self._votes = list(shots) if demos else [], demos, votes
@@ -101,7 +99,7 @@ class BlackBoxTeacher:
         """16 hex digits over all that changes the answers: model, endpoint, wording, classes and demonstrations."""
         shown = [(shot.id, shot.text, shot.label) for shot in self._shots]
         asked = [self._prompt.hash, list(self.labels), self._demos, self._votes, shown]
-        return _sha([self.client.model, self.client.endpoint, *asked])
+        return digest([self.client.model, self.client.endpoint, *asked])
 
     @property
     def source(self) -> Literal["logprobs", "votes"]:
@@ -297,10 +295,6 @@ class BlackBoxTeacher:
             # A server that honours seeds must not repeat its last vote.
             seed=sample - 1,
         )
-
-
-def _sha(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
 def demonstrations(

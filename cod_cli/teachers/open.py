@@ -11,7 +11,7 @@ from cod_cli.llm.client import Client
 from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.journal import open_teacher_journal
 from cod_cli.llm.pacing import Limits
-from cod_cli.llm.prices import find_price, price_within
+from cod_cli.llm.prices import find_price, price_within, total_usage
 from cod_cli.llm.prompts import class_messages, find_prompt
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.load import load_classifier
@@ -144,10 +144,8 @@ def paid(settings: TeacherOptions, replies: Iterable[TeacherReply]) -> tuple[dic
     """Tokens and cost of what an LLM that is the teacher was paid for; nothing where it is none."""
     if settings.llm is None:
         return {}, None
-    told = [reply.usage for reply in replies if reply.usage]
-    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
-    price = find_price(settings.llm, settings.llm_price)
-    return usage, price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
+    usage = total_usage(replies)
+    return usage.record(), usage.cost(find_price(settings.llm, settings.llm_price))
 
 
 Options = TypeVar("Options", bound=TeacherOptions)

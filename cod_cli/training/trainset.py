@@ -1,22 +1,18 @@
 """What a student trains on: files 1 to 3 of a run, joined, filtered and mixed."""
 
-import hashlib
-import json
 import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cod_cli.errors import CodError
-from cod_cli.metrics import flips
 from cod_cli.mixes import RIVALS, Row, require_mix, select
-from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
 from cod_cli.teachers.calibration import scaled
+from cod_cli.teachers.softlabels import flips_by_file3
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ class TrainSet:
     def sha(self) -> str:
         """SHA-256 over all that training sees: texts, labels, logits, groups and their order."""
         rows = [[(row.id, row.text, row.label, row.logits) for row in group] for group in self.groups]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        return digest(rows, 64)
 
 
 def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False) -> TrainSet:
@@ -127,9 +123,11 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: b
     kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
     labels, soft = run.shots.require().labels, run.soft_labels.require()
     rows: list[Row] = [*shots, *kept]
-    examples = join(rows, labels, run.soft_labels.read(), soft.labels, command=run.soft_labels.command)
+    softs = run.soft_labels.read()
+    examples = join(rows, labels, softs, soft.labels, command=run.soft_labels.command)
     unchecked = keep_unflipped or (rival and not rival.flips)
-    flipped = kept if unchecked else [row for row in kept if _flips(row, examples)]
+    found = {} if unchecked else flips_by_file3(kept, shots, softs, soft.labels)
+    flipped = kept if unchecked else [row for row in kept if found[row.id].flipped]
     usable = _agreed(run, flipped) if judged and not rival else flipped
     groups = select(mix, shots, usable)
     files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
@@ -162,11 +160,6 @@ def _calibrated(example: Example, labels: Sequence[str], calibration: Calibratio
     return replace(example, logits=tuple(scaled(example.logits, labels, calibration).tolist()))
 
 
-def _flips(row: Counterfactual, examples: dict[str, Example]) -> bool:
-    before, after = examples[str(row.shot_id)], examples[row.id]
-    return flips(_vector(before.logits), _vector(after.logits), after.label)
-
-
 def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
     """Those that the judge takes for the class that they were written for."""
     unjudged = sum(row.judge is None for row in rows)
@@ -176,10 +169,6 @@ def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
             f"ask one with the same options as before: `{run.counterfactuals.command} --judge MODEL`",
         )
     return [row for row in rows if row.judge == row.label]
-
-
-def _vector(logits: Sequence[float]) -> np.ndarray:
-    return np.array(logits, dtype=np.float32)
 
 
 def ablated(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:

@@ -6,7 +6,16 @@ import pytest
 
 from cod_cli.errors import UsageError
 from cod_cli.llm.messages import Request
-from cod_cli.llm.prices import Price, estimate, expected_tokens, find_price, prices_path, prompt_tokens, tokens_in
+from cod_cli.llm.prices import (
+    Price,
+    Usage,
+    estimate,
+    expected_tokens,
+    find_price,
+    prices_path,
+    prompt_tokens,
+    tokens_in,
+)
 
 
 def request(text: str = "x" * 40, **changes: int) -> Request:
@@ -23,6 +32,13 @@ def price_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_price_is_for_a_million_tokens() -> None:
     assert Price(2.5, 10.0).of(1000, 200) == pytest.approx(0.0045)
+
+
+def test_the_usage_of_several_replies_adds_up() -> None:
+    both = Usage(1000, 150) + Usage.from_record({"completion_tokens": 50})
+    assert (both.record(), both.tokens) == ({"prompt_tokens": 1000, "completion_tokens": 200}, 1200)
+    assert both.cost(Price(2.5, 10.0)) == pytest.approx(0.0045)
+    assert both.cost(None) is None
 
 
 @pytest.mark.parametrize(
