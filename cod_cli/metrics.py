@@ -1,11 +1,12 @@
-"""Scores of a classifier and of how well it follows its teacher: numbers in, numbers out.
+"""Scores of a classifier and of how well it follows its teacher: numbers in, numbers out; the table of metrics.
 
 Classes are indices in label order: ``truth`` and ``decided`` are ``(n,)``, ``probs`` and ``logits`` ``(n, classes)``.
 All arithmetic is float64; an empty split is a `ValueError`, since no score describes it. scikit-learn takes two seconds
-to import, so it is imported where it is used: `cod show` needs no more than a softmax.
+to import, so it is imported where it is used: `cod show` needs no more than a softmax. The F1 of single classes stands
+beside the metrics under names of its own, ``f1[label]``, since every task has other classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,37 @@ Indices = npt.NDArray[np.int64]
 ECE_BINS = 15
 # A flip by less than this is a tie that another machine or batch may break the other way.
 FLIP_MARGIN = 0.01
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is counted of a student on a split, and how it is told.
+
+    ``name`` is its field of `Score` and its name in options and files, ``heading`` stands over a column, on two lines,
+    ``title`` in a sentence. ``percent``: a share in [0, 1], shown in per cent; ``low_is_better``: as of an error.
+    """
+
+    name: str
+    heading: str
+    title: str
+    percent: bool = False
+    low_is_better: bool = False
+
+
+# By name, in the order of their columns. `--metric` lists the names once more, since settings may not import numpy.
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "acc\n%", "accuracy", percent=True),
+        Metric("macro_f1", "F1\n%", "macro F1", percent=True),
+        Metric("mcc", "MCC", "MCC"),
+        Metric("agreement", "agree\n%", "agreement with the teacher", percent=True),
+        Metric("kl", "KL\nnats", "KL(teacher ‖ student)", low_is_better=True),
+        Metric("ece", "ECE", "ECE", low_is_better=True),
+        Metric("brier", "Brier", "Brier score", low_is_better=True),
+        Metric("boundary_agreement", "bound\n%", "boundary agreement", percent=True),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -136,10 +168,10 @@ def brier(probs: npt.ArrayLike, truth: npt.ArrayLike) -> float:
 def reliability(probs: npt.ArrayLike, truth: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
     """Confidence (the largest probability) against accuracy in equal-width, right-closed bins; 0 is in the first."""
     probs = _rows(probs)
-    return binned(probs.max(axis=-1), probs.argmax(axis=-1) == _indices(truth), bins)
+    return reliability_bins(probs.max(axis=-1), probs.argmax(axis=-1) == _indices(truth), bins)
 
 
-def binned(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
+def reliability_bins(confidence: npt.ArrayLike, right: npt.ArrayLike, bins: int = ECE_BINS) -> list[Bin]:
     """As `reliability`, from the confidence of each decision ``(n,)`` and whether it is right ``(n,)``."""
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -221,34 +253,3 @@ def f1_columns(scores: Sequence[Score]) -> dict[str, list[float | None]]:
     """Each class's F1 score by score, under `f1_of`; null for a score that lacks it."""
     found = [score.f1 or {} for score in scores]
     return {f1_of(label): [each.get(label) for each in found] for label in found[0]}
-
-
-METRICS = ("accuracy", "macro_f1", "mcc", "agreement", "kl", "ece", "brier", "boundary_agreement")
-
-
-# Metrics in the order of their columns; those that are shares are shown in per cent.
-HEADINGS = {
-    "accuracy": "acc\n%",
-    "macro_f1": "F1\n%",
-    "mcc": "MCC",
-    "agreement": "agree\n%",
-    "kl": "KL\nnats",
-    "ece": "ECE",
-    "brier": "Brier",
-    "boundary_agreement": "bound\n%",
-}
-
-
-PERCENT = frozenset({"accuracy", "macro_f1", "agreement", "boundary_agreement"})
-
-
-NAMES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "mcc": "MCC",
-    "agreement": "agreement with the teacher",
-    "kl": "KL(teacher ‖ student)",
-    "ece": "ECE",
-    "brier": "Brier score",
-    "boundary_agreement": "boundary agreement",
-}

@@ -14,7 +14,7 @@ from rich.text import Text
 from cod_cli.counterfactuals import edits
 from cod_cli.counterfactuals.quality import QUALITY, QualityReport
 from cod_cli.evaluation.scores import TEACHER, Arm, Reached, arms, base_name
-from cod_cli.metrics import HEADINGS, PERCENT, Summary
+from cod_cli.metrics import METRICS, Summary
 from cod_cli.records import Attempt, Calibration, Counterfactual, Score
 from cod_cli.report.tables import spread
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, MISSING, OTHER_MARK, bare_table, number, printable
@@ -42,11 +42,11 @@ def _taken(score: Score) -> str:
 
 
 def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
-    shown = [name for name in HEADINGS if any(getattr(row, name) is not None for row in rows)]
+    shown = [name for name in METRICS if any(getattr(row, name) is not None for row in rows)]
     title = f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows"
     table = bare_table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
     table.add_column("student", overflow="fold")
-    for heading in ("k", "rows\n(real)", "steps", *(HEADINGS[name] for name in shown), "train\ns"):
+    for heading in ("k", "rows\n(real)", "steps", *(METRICS[name].heading for name in shown), "train\ns"):
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut)):
         for score in arm.scores:
@@ -63,14 +63,14 @@ def _score_row(score: Score, shown: Sequence[str], *, marked: bool) -> list[Text
         name += f" ({score.method}-{score.mix})"
     rows = MISSING if score.rows is None else f"{score.rows} ({score.shots})"
     counted = [MISSING if value is None else str(value) for value in (score.k, score.steps)]
-    values = [number(getattr(score, metric), metric in PERCENT) for metric in shown]
+    values = [number(getattr(score, metric), METRICS[metric].percent) for metric in shown]
     return [printable(cell) for cell in (name, counted[0], rows, counted[1], *values, number(score.seconds, digits=1))]
 
 
 def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
     found = arm.metrics()
-    means = [number(found[name].mean, name in PERCENT) if name in found else MISSING for name in shown]
-    stds = [number(found[name].std, name in PERCENT) if name in found else MISSING for name in shown]
+    means = [number(found[name].mean, METRICS[name].percent) if name in found else MISSING for name in shown]
+    stds = [number(found[name].std, METRICS[name].percent) if name in found else MISSING for name in shown]
     table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
     table.add_row("± std", "", "", "", *stds, "", style="dim")
 
@@ -206,7 +206,7 @@ def calibration(fitted: Calibration) -> Table:
         table.add_column(heading, justify="right" if heading else "left")
     names = {"accuracy": "accuracy %", "ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
     for key, name in names.items():
-        before, after = (number(found.get(key), key in PERCENT) for found in (fitted.before, fitted.after))
+        before, after = (number(found.get(key), key == "accuracy") for found in (fitted.before, fitted.after))
         table.add_row(name, before, after)
     return table
 

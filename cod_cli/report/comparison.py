@@ -13,7 +13,6 @@ from cod_cli.report.statistics import Difference, McNemar, difference, holm, mcn
 
 # Before the name of the generator that wrote the held-out pairs, in the name of a metric.
 BY_GENERATOR = "boundary_agreement by "
-LESS_IS_BETTER = frozenset({"kl", "ece", "brier"})
 
 
 SAME_SHOTS = (
@@ -272,7 +271,7 @@ def _decided(contrasts: Sequence[Contrast]) -> list[Contrast]:
         else replace(
             contrast,
             adjusted=p,
-            verdict=verdict(contrast.difference, p, less_is_better=contrast.metric in LESS_IS_BETTER),
+            verdict=verdict(contrast.difference, p, less_is_better=METRICS[contrast.metric].low_is_better),
         )
         for contrast, p in zip(contrasts, holm(p_values), strict=True)
     ]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cod_cli.evaluation.scores import TEACHER, Arm, arms
-from cod_cli.metrics import HEADINGS, NAMES, PERCENT, Summary, classes_in, f1_of
+from cod_cli.metrics import METRICS, Summary, classes_in, f1_of
 from cod_cli.records import Score
 from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison, Contrast
 from cod_cli.report.results import Result
@@ -25,8 +25,8 @@ def spread(found: Summary | None, metric: str) -> str:
     """Mean ± sample std, shares in per cent; a dash for none."""
     if found is None:
         return MISSING
-    std = "" if found.std is None else f" ± {number(found.std, metric in PERCENT)}"
-    return number(found.mean, metric in PERCENT) + std
+    std = "" if found.std is None else f" ± {number(found.std, METRICS[metric].percent)}"
+    return number(found.mean, METRICS[metric].percent) + std
 
 
 def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
@@ -63,8 +63,8 @@ def _places(comparison: Comparison) -> list[tuple[str, str]]:
 def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     """The paper's table: a row for each task and arm, a column for each k."""
     metric, ks = comparison.metric, sorted({cell.k for cell in comparison.cells})
-    unit = " in %" if metric in PERCENT else ""
-    table = bare_table(f"{NAMES[metric]}{unit}, mean ± sample std (seeds)", caption=caption(comparison.cells))
+    unit = " in %" if METRICS[metric].percent else ""
+    table = bare_table(f"{METRICS[metric].title}{unit}, mean ± sample std (seeds)", caption=caption(comparison.cells))
     for heading in ("task", "arm"):
         table.add_column(heading, overflow="fold")
     for k in ks:
@@ -74,7 +74,7 @@ def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
         shown = f"{task}, {split}"
         teacher = teacher_of(teachers, task, split, metric)
         if teacher is not None:
-            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), number(teacher, metric in PERCENT))
+            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), number(teacher, METRICS[metric].percent))
         for arm in dict.fromkeys(key[2] for key in cells if key[:2] == (task, split)):
             row = [_with_n(cells.get((task, split, arm, k)), metric) for k in ks]
             table.add_row(printable(shown), printable(arm), *row)
@@ -96,22 +96,22 @@ def _with_n(cell: Cell | None, metric: str) -> str:
 def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
     """Fidelity and calibration beside accuracy, means over seeds."""
     first = cells[0]
-    shown = [name for name in HEADINGS if any(name in cell.values for cell in cells)]
+    shown = [name for name in METRICS if any(name in cell.values for cell in cells)]
     table = bare_table(
         f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=caption(cells)
     )
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
-    for heading in ("seeds", *(HEADINGS[name] for name in shown)):
+    for heading in ("seeds", *(METRICS[name].heading for name in shown)):
         table.add_column(heading, justify="right", no_wrap=True)
     values = [teacher_of(teachers, first.task, first.split, name) for name in shown]
     if any(value is not None for value in values):
-        numbers = [number(value, name in PERCENT) for value, name in zip(values, shown, strict=True)]
+        numbers = [number(value, METRICS[name].percent) for value, name in zip(values, shown, strict=True)]
         table.add_row("", "teacher", "", *numbers, end_section=True)
     for k in dict.fromkeys(cell.k for cell in cells):
         for cell in (cell for cell in cells if cell.k == k):
             found = cell.metrics()
-            means = [number(found[n].mean if n in found else None, n in PERCENT) for n in shown]
+            means = [number(found[n].mean if n in found else None, METRICS[n].percent) for n in shown]
             means[0] = spread(found.get(shown[0]), shown[0])
             table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
         table.add_section()
@@ -144,10 +144,10 @@ def _by_generator(cells: Sequence[Cell]) -> Table:
 def _differences(comparison: Comparison) -> Table:
     """Each arm less what it is compared with, with its interval and the decision in words."""
     metric = comparison.metric
-    points = ", in points" if metric in PERCENT else ""
+    points = ", in points" if METRICS[metric].percent else ""
     table = bare_table(
-        f"Differences of {NAMES[metric]}{points}: paired by seed, 95% t interval, paired t test with Holm's correction "
-        f"over {comparison.tested} contrasts",
+        f"Differences of {METRICS[metric].title}{points}: paired by seed, 95% t interval, paired t test with Holm's "
+        f"correction over {comparison.tested} contrasts",
         caption=caption(comparison.cells),
     )
     table.add_column("task", overflow="fold")
@@ -164,7 +164,7 @@ def _differences(comparison: Comparison) -> Table:
 
 
 def _difference_row(contrast: Contrast, name: str) -> list[RenderableType]:
-    found, percent = contrast.difference, contrast.metric in PERCENT
+    found, percent = contrast.difference, METRICS[contrast.metric].percent
     interval = found.interval if found else None
     return [
         printable(contrast.task),
@@ -188,7 +188,9 @@ def words(contrast: Contrast) -> Text:
     if found is not None and found.wilcoxon is not None:
         text.append(f"; Wilcoxon p = {p_value(found.wilcoxon)}")
     if found is not None and found.bootstrap is not None:
-        low, high = (signed(bound, percent=contrast.metric in PERCENT) for bound in vars(found.bootstrap).values())
+        low, high = (
+            signed(bound, percent=METRICS[contrast.metric].percent) for bound in vars(found.bootstrap).values()
+        )
         text.append(f"; bootstrap {low} to {high}")
     if contrast.rows is not None:
         text.append(
@@ -331,7 +333,7 @@ def _quantities(cells: Sequence[Cell], found: Why, metric: str) -> Table:
     table = bare_table(f"Why: {cells[0].task}, {cells[0].split}, mean ± sample std over seeds", caption=caption(cells))
     table.add_column("k", justify="right")
     table.add_column("arm", overflow="fold")
-    table.add_column(HEADINGS[metric], justify="right", no_wrap=True)
+    table.add_column(METRICS[metric].heading, justify="right", no_wrap=True)
     for name in found.quantities:
         table.add_column(f"{QUANTITY_NAMES[name]}\n{ARROWS[QUANTITIES[name]]}", justify="right", no_wrap=True)
     for k in dict.fromkeys(cell.k for cell in cells):
@@ -406,7 +408,7 @@ RHOS: Mapping[str, Callable[[Correlation], tuple[float | None, int]]] = {
 
 
 def _correlations(found: Why, metric: str) -> Table:
-    table = bare_table(f"Spearman's ρ with {NAMES[metric]} (points)", caption=Text(NO_P))
+    table = bare_table(f"Spearman's ρ with {METRICS[metric].title} (points)", caption=Text(NO_P))
     for heading in ("task", "k", ""):
         table.add_column(heading, overflow="fold")
     for name in found.quantities:

@@ -5,12 +5,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.metrics import METRICS
 from cod_cli.report.why.explain import Probe, Probes
 from cod_cli.settings.report import ReportSettings
 from cod_cli.stages.report import ReportResult, report
@@ -130,3 +132,8 @@ def test_scores_alone_say_what_is_missing(runs: Path, capsys: pytest.CaptureFixt
     assert result.why.arms == ()
     told = capsys.readouterr().err
     assert "--why: RUN/1-shots.jsonl holds no shot (in 2 runs" in told
+
+
+def test_the_metrics_to_decide_by_are_those_that_are_counted() -> None:
+    choice, _ = get_args(get_type_hints(ReportSettings)["metric"])
+    assert list(get_args(choice)) == list(METRICS)

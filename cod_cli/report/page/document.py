@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cod_cli import __version__
-from cod_cli.metrics import NAMES
+from cod_cli.metrics import METRICS
 from cod_cli.report.comparison import Comparison
 from cod_cli.report.page.commands import commands
 from cod_cli.report.page.markup import Child, Markup, el, join
@@ -86,8 +86,8 @@ def _head(title: str, evidence: Evidence, comparison: Comparison) -> Markup:
 def _how(comparison: Comparison) -> str:
     tested = f"{comparison.tested} contrast{'' if comparison.tested == 1 else 's'}"
     return (
-        f"Decided by {NAMES[comparison.metric]}, paired by seed: t test at {ALPHA:.0%} with Holm's correction over "
-        f"{tested}."
+        f"Decided by {METRICS[comparison.metric].title}, paired by seed: t test at {ALPHA:.0%} with Holm's correction "
+        f"over {tested}."
     )
 
 

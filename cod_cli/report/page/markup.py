@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from cod_cli.metrics import PERCENT, Summary
+from cod_cli.metrics import METRICS, Summary
 from cod_cli.report.comparison import Cell, Comparison
 from cod_cli.report.tables import ordered
 from cod_cli.ui import number
@@ -72,7 +72,7 @@ def quantity(value: float, shown: str) -> Markup:
 
 def measured(value: float | None, metric: str) -> Child:
     """A value of a metric, shares in %."""
-    return NOTHING if value is None else quantity(value, number(value, metric in PERCENT))
+    return NOTHING if value is None else quantity(value, number(value, METRICS[metric].percent))
 
 
 def spread(found: Summary | None, metric: str) -> Child:
@@ -80,7 +80,7 @@ def spread(found: Summary | None, metric: str) -> Child:
     if found is None:
         return NOTHING
     std = found.std
-    shown = el("small", " ± ", quantity(std, number(std, metric in PERCENT))) if std is not None else None
+    shown = el("small", " ± ", quantity(std, number(std, METRICS[metric].percent))) if std is not None else None
     return join(measured(found.mean, metric), shown)
 
 

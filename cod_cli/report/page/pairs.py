@@ -7,7 +7,7 @@ import numpy as np
 
 from cod_cli.counterfactuals import edits
 from cod_cli.counterfactuals.quality import QUALITY, Quality, QualityReport, Work, report, with_sources
-from cod_cli.metrics import Bin, binned, softmax
+from cod_cli.metrics import Bin, reliability_bins, softmax
 from cod_cli.records import Counterfactual, Prediction, Shot
 from cod_cli.report.comparison import Cell
 from cod_cli.report.page.charts import histogram
@@ -78,7 +78,7 @@ def curve(predictions: Iterable[Prediction | None]) -> list[Bin] | None:
         return None
     confidence = np.concatenate([row.confidence for row in kept])
     right = np.concatenate([np.equal(row.decided, row.truth or []) for row in kept])
-    return binned(confidence, right)
+    return reliability_bins(confidence, right)
 
 
 def curve_of(cell: Cell) -> list[Bin] | None:

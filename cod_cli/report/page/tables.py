@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cod_cli.metrics import HEADINGS, NAMES, Bin, Summary, classes_in, f1_of
+from cod_cli.metrics import METRICS, Bin, Summary, classes_in, f1_of
 from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison
 from cod_cli.report.page.charts import Point, Series, lines, reliability
 from cod_cli.report.page.markup import (
@@ -79,7 +79,7 @@ def _chart(metric: str, cells: Sequence[Cell], chosen: Mapping[str, str], teache
             for k, s in sorted(found, key=lambda pair: pair[0])
         )
         series += [Series(arm, tone, points)] if points else []
-    title = f"{capital(NAMES[metric])}, %"
+    title = f"{capital(METRICS[metric].title)}, %"
     reference = ("teacher", 100 * teacher) if teacher is not None else None
     return el("figure", el("figcaption", title), lines(series, title=title, reference=reference))
 
@@ -94,8 +94,8 @@ def numbers(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
     shown: list[Child] = []
     for place in places(comparison):
         cells = [cell for cell in ordered(comparison) if (cell.task, cell.split) == place]
-        metrics = [name for name in HEADINGS if any(name in cell.values for cell in cells)]
-        headings = ["arm", "seeds", *(HEADINGS[name].replace("\n", " ") for name in metrics)]
+        metrics = [name for name in METRICS if any(name in cell.values for cell in cells)]
+        headings = ["arm", "seeds", *(METRICS[name].heading.replace("\n", " ") for name in metrics)]
         taught = [teacher_of(teachers, *place, name) for name in metrics]
         bodies = []
         if any(value is not None for value in taught):
@@ -209,7 +209,7 @@ def reasons(found: Why | None, comparison: Comparison) -> list[Child]:
     if not cells or found is None:
         return []
     names = found.quantities
-    headings = ["arm", HEADINGS[comparison.metric].replace("\n", " ")]
+    headings = ["arm", METRICS[comparison.metric].heading.replace("\n", " ")]
     headings += [f"{QUANTITY_NAMES[name]} {ARROWS[QUANTITIES[name]]}" for name in names]
     bodies = []
     for title, group in in_groups(cells, with_place=len(places(comparison)) > 1).items():
@@ -254,7 +254,7 @@ def _correlations(found: Why, metric: str) -> list[Child]:
         for words, pick in RHOS.items()
     ]
     return [
-        el("h3", f"Spearman's ρ with {NAMES[metric]} (points)"),
+        el("h3", f"Spearman's ρ with {METRICS[metric].title} (points)"),
         table(["", *(QUANTITY_NAMES[name].removesuffix(" %") for name in names)], body([predicted]), body(rows)),
         el("p", NO_P, class_="note"),
     ]

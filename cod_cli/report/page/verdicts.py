@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cod_cli.metrics import NAMES, PERCENT
+from cod_cli.metrics import METRICS
 from cod_cli.report.comparison import Comparison, Contrast
 from cod_cli.report.page.charts import Bar, forest
 from cod_cli.report.page.markup import (
@@ -32,8 +32,8 @@ def in_words(comparison: Comparison) -> list[Child]:
     """The verdicts, each with its difference, then what a reader must know."""
     groups = {name: of for name, of in _by_verdict(comparison).items() if of}
     items = [_verdict(name, of, comparison) for name, of in groups.items()]
-    unit = ", in points" if comparison.metric in PERCENT else ""
-    what = f"Difference of {NAMES[comparison.metric]}{unit}"
+    unit = ", in points" if METRICS[comparison.metric].percent else ""
+    what = f"Difference of {METRICS[comparison.metric].title}{unit}"
     lead = f"{what}, with its 95% interval (not corrected) and p after Holm's correction."
     notes = [el("p", capital(note) + ".", class_="note") for note in comparison.notes]
     return [*([el("p", lead), el("dl", *items, class_="verdicts")] if items else []), *notes]
@@ -65,7 +65,7 @@ def _in_order(comparison: Comparison) -> list[Contrast]:
 
 
 def _sentence(contrast: Contrast, comparison: Comparison) -> list[Child]:
-    found, percent = contrast.difference, contrast.metric in PERCENT
+    found, percent = contrast.difference, METRICS[contrast.metric].percent
     place = f", {contrast.task}, {contrast.split}" if len(places(comparison)) > 1 else ""
     facts: list[Child] = []
     if found is not None and found.interval is not None:
@@ -104,7 +104,8 @@ def differences(comparison: Comparison) -> list[Child]:
 
 
 def _forest(place: Place, contrasts: Sequence[Contrast], comparison: Comparison) -> Markup:
-    scale, chosen = (100 if comparison.metric in PERCENT else 1), tones(comparison)
+    metric, chosen = METRICS[comparison.metric], tones(comparison)
+    scale = 100 if metric.percent else 1
     bars = [
         Bar(
             name=c.arm if c.against == comparison.baseline else f"{c.arm} − {c.against}",
@@ -119,13 +120,13 @@ def _forest(place: Place, contrasts: Sequence[Contrast], comparison: Comparison)
         if (found := c.difference) is not None
     ]
     title = f"{place[0]}, {place[1]}, k = {place[2]}"
-    unit = f"{NAMES[comparison.metric]}, points" if comparison.metric in PERCENT else NAMES[comparison.metric]
+    unit = metric.title + (", points" if metric.percent else "")
     return el("figure", el("figcaption", title), forest(bars, title=f"Differences, {title}", unit=unit))
 
 
 def _tests(groups: dict[Place, list[Contrast]], comparison: Comparison) -> Markup:
     marks = {(*cell.key, cell.arm): marked_name(cell) for cell in comparison.cells}
-    unit = ", points" if comparison.metric in PERCENT else ""
+    unit = ", points" if METRICS[comparison.metric].percent else ""
     headings = ["arm", "against", f"difference{unit}", "95% interval", "seeds", "p", "p, Holm", "in words"]
     bodies = []
     for place, of in groups.items():
@@ -135,7 +136,7 @@ def _tests(groups: dict[Place, list[Contrast]], comparison: Comparison) -> Marku
 
 
 def _test(contrast: Contrast) -> list[Child]:
-    found, percent = contrast.difference, contrast.metric in PERCENT
+    found, percent = contrast.difference, METRICS[contrast.metric].percent
     if found is None:
         return [contrast.against, *[NOTHING] * 5, contrast.verdict]
     ends = (found.interval.low, found.interval.high) if found.interval else None

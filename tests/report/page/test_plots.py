@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cod_cli.metrics import binned
+from cod_cli.metrics import reliability_bins
 from cod_cli.report.page.charts import Bar, Point, Series, forest, histogram, lines, reliability, ticks
 from tests.report.page.page_of import Node, read_page
 
@@ -111,7 +111,7 @@ def test_a_long_name_leaves_room_for_the_verdict_and_is_told_in_full_on_hovering
 
 def test_a_calibrated_bin_lies_on_the_diagonal_and_its_area_grows_with_its_rows() -> None:
     # 0.75 in one bin: three of four right; 0.95 in another: none of one.
-    chart = read_page(reliability(binned([0.75] * 4 + [0.95], [1, 1, 1, 0, 0]), tone="t1", title="R"))
+    chart = read_page(reliability(reliability_bins([0.75] * 4 + [0.95], [1, 1, 1, 0, 0]), tone="t1", title="R"))
     (diagonal,) = chart.all("line", class_="reference")
     x1, x2, y1, y2 = at(diagonal, "x1", "x2", "y1", "y2")
     first, second = chart.all("circle")
