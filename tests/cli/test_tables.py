@@ -1,33 +1,17 @@
 """What tables and pairs look like: on a terminal of 80 columns, without colours, and piped."""
 
-from contextlib import redirect_stdout
-from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console, RenderableType
 
 from cod_cli.cli import tables
 from cod_cli.counterfactuals.quality import Work, report
 from cod_cli.metrics import Summary
 from cod_cli.records import Attempt, Counterfactual
-from cod_cli.ui import Ui
 from tests.records_of import counterfactual, score
+from tests.terminal import cells, on_terminal, piped
 
 RED_STRIKE, GREEN, END = "\x1b[9;31m", "\x1b[32m", "\x1b[0m"
-
-
-def on_terminal(view: RenderableType, **options: Any) -> str:
-    file = StringIO()
-    chosen = {"width": 80, "force_terminal": True, "color_system": "standard"} | options
-    Console(file=file, highlight=False, markup=False, emoji=False, **chosen).print(view)
-    return file.getvalue()
-
-
-def piped(view: RenderableType) -> str:
-    with redirect_stdout(StringIO()) as out:
-        Ui().show(view)
-    return out.getvalue()
 
 
 def cfe(text: str, **changes: Any) -> Counterfactual:
@@ -124,10 +108,6 @@ TEACHER = score(
     "teacher", None, method=None, mix=None, k=None, rows=None, shots=None, steps=None, agreement=None, kl=None
 )
 SEEDS = [score(f"kd-cod-s{seed}", seed, accuracy=0.6 + seed / 10) for seed in (0, 1)]
-
-
-def cells(shown: str, name: str) -> list[str]:
-    return next(line for line in shown.splitlines() if line.startswith(name)).removeprefix(name).split()
 
 
 def test_the_teacher_comes_first_with_dashes_for_what_it_lacks() -> None:

@@ -22,6 +22,7 @@ from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Price
 from cod_cli.records import Reply
 from cod_cli.store.cache import Cache
+from tests.llm.asking import request
 from tests.llm.fake_llm import (
     Answer,
     Body,
@@ -56,12 +57,6 @@ def llm() -> Iterator[FakeLLM]:
 
 def echo(body: Body) -> str:
     return "re: " + str(body["messages"][-1]["content"])
-
-
-def request(number: int = 1, **changes: Any) -> Request:
-    fields: dict[str, Any] = {"shot_id": f"d/train/{number}", "target": "positive", "sample": 1}
-    fields["messages"] = ({"role": "user", "content": f"text {number}"},)
-    return Request(**fields | changes)
 
 
 def client(llm: FakeLLM, *, timeout: float = 5.0, concurrency: int = 4, **rest: Any) -> Client:
@@ -487,7 +482,7 @@ import sys
 from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.client import Client
 from cod_cli.llm.pacing import Limits
-from tests.llm.test_client import request
+from tests.llm.asking import request
 url, path, n, concurrency = sys.argv[1:]
 limits = Limits(concurrency=int(concurrency), timeout=0.5)
 from pathlib import Path

@@ -1,8 +1,8 @@
 """F1 by class on a terminal of 80 columns and piped."""
 
 from cod_cli.report import tables
-from tests.cli.test_tables import cells, on_terminal, piped
 from tests.records_of import score
+from tests.terminal import cells, on_terminal, piped
 
 TEACHER = score("teacher", None, method=None, mix=None, k=None, f1={"bad": 0.9, "mixed": 0.4, "good": 0.8})
 SEEDS = [score(f"kd-cod-s{i}", i, f1={"bad": 0.6 + i / 10, "mixed": 0.0, "good": 0.5}) for i in (0, 1)]

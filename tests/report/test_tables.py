@@ -7,8 +7,8 @@ import pytest
 from cod_cli.report import tables
 from cod_cli.report.comparison import compare
 from cod_cli.report.results import read_evidence
-from tests.cli.test_tables import on_terminal, piped
 from tests.report.evidence_of import predicted, rescore, scored_run, trained
+from tests.terminal import on_terminal, piped
 
 
 def shown(folder: Path) -> str:

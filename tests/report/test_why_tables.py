@@ -9,8 +9,8 @@ from cod_cli.report import tables
 from cod_cli.report.comparison import compare
 from cod_cli.report.results import read_evidence
 from cod_cli.report.why.explain import HELD_OUT, OWN, Probe, Probes, explain
-from tests.cli.test_tables import on_terminal, piped
 from tests.report.evidence_of import scored_run
+from tests.terminal import on_terminal, piped
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`cod counterfact` from end to end: a loopback LLM, a tiny teacher, files on disk."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,9 @@ from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, count
 from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
+from tests.llm.editing import edit
 from tests.llm.fake_llm import FakeLLM, error
-from tests.models.tiny import LANGUAGE, sentences, tiny_classifier, trained_teacher
-
-OPPOSITE = {
-    word: LANGUAGE[other][place]
-    for label, other in (("negative", "positive"), ("positive", "negative"))
-    for place, word in enumerate(LANGUAGE[label])
-}
-
-
-def edit(body: dict[str, Any]) -> str:
-    """What a good LLM does: exchange the one word that decides, whatever was asked before."""
-    text = re.findall(r"<text>\s*(.*?)\s*</text>", body["messages"][-1]["content"], re.DOTALL)[-1]
-    return " ".join(OPPOSITE.get(word, word) for word in text.split())
+from tests.models.tiny import sentences, tiny_classifier, trained_teacher
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import random
-import re
 import subprocess
 import sys
 import threading
@@ -18,9 +17,9 @@ from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
+from tests.llm.editing import edit, text_in
 from tests.llm.fake_llm import Answer, FakeLLM, broken_json, error, hang, html, null_content, reset
 from tests.models.tiny import sentences
-from tests.stages.test_counterfact import edit
 
 SHOTS, CONCURRENCY, KILLS = 60, 4, 6
 
@@ -29,8 +28,7 @@ Asked = tuple[str, int]
 
 
 def asked(body: dict[str, Any]) -> Asked:
-    text = re.findall(r"<text>\s*(.*?)\s*</text>", body["messages"][-1]["content"], re.DOTALL)[-1]
-    return text, body["seed"] + 1
+    return text_in(body), body["seed"] + 1
 
 
 class FaultyEditor:

@@ -26,15 +26,10 @@ from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.store.jsonl import file_sha, read_records
-from cod_cli.store.run import Run, write_origin
+from cod_cli.store.run import Run
 from cod_cli.ui import Ui
-from tests.models.tiny import sentences, tiny_base, tiny_classifier
-from tests.records_of import made_student
-
-LABELS = ["negative", "positive"]
-# Each text once, so that train and validation share none.
-ROWS = list(dict(sentences(600)).items())
-TRAIN, VALIDATION = ROWS[:40], ROWS[40:80]
+from tests.models.tiny import tiny_base, tiny_classifier
+from tests.stages.students import LABELS, ROWS, TRAIN, VALIDATION, add_student, write_rows
 
 
 class Told(Ui):
@@ -49,12 +44,6 @@ class Told(Ui):
 
     def warn(self, text: str) -> None:
         self.told.append(f"warning: {text}")
-
-
-def write_rows(path: Path, rows: Sequence[tuple[str, str | None]]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps({"text": text, "label": name}) + "\n" for text, name in rows))
-    return path
 
 
 @pytest.fixture
@@ -75,16 +64,6 @@ def begin(run: Run, data: Path, teacher: Path, **options: Any) -> Run:
     sample(run, SampleSettings(data=str(data), shots="4", **options), Ui.silent())
     label(run, LabelSettings(teacher=str(teacher), device="cpu", max_length=64), Ui.silent())
     return run
-
-
-def add_student(run: Run, name: str, model: Path | None = None, *, labels: Sequence[str] = LABELS, **made: Any) -> None:
-    """A finished student: a given model, or one with random weights drawn from its seed."""
-    folder = run.student(name)
-    if model is not None:
-        shutil.copytree(model, folder)
-    else:
-        tiny_classifier(folder, labels=labels, seed=made.get("seed", 0))
-    write_origin(folder, made_student(name, **{"labels": list(labels)} | made), [])
 
 
 def run_eval(run: Run, ui: Ui | None = None, **options: Any) -> EvalResult:

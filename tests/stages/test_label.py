@@ -11,41 +11,15 @@ import pytest
 from cod_cli.errors import CodError
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
-from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
+from cod_cli.records import Counterfactual, SoftLabel, text_sha
 from cod_cli.settings.label import LabelSettings
 from cod_cli.stages import label as stage
-from cod_cli.stages.label import LabelResult, label
+from cod_cli.stages.label import label
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import append_records, write_records
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
-from tests.models.tiny import LANGUAGE, sentences
-
-LABELS = ["negative", "positive"]
-SHOTS = [Shot(id=f"d/train/{i}", text=text, label=name) for i, (text, name) in enumerate(sentences(6), start=1)]
-
-
-def counterfactual(shot: Shot, **changes: object) -> Counterfactual:
-    """A CFE that exchanges the one word that decides."""
-    target = "positive" if shot.label == "negative" else "negative"
-    word = next(word for word in LANGUAGE[shot.label] if word in shot.text.split())
-    fields: dict[str, object] = {
-        "id": f"{shot.id}~{target}",
-        "shot_id": shot.id,
-        "text": shot.text.replace(word, LANGUAGE[target][0]),
-        "label": target,
-        "source_label": shot.label,
-        "kind": "cfe",
-        "generator": "file",
-        "edit_ratio": 0.1,
-        "n_edits": 1,
-        "attempts": 1,
-    }
-    empty = dict.fromkeys(("prompt", "flipped", "p_before", "p_after", "minimal"))
-    return Counterfactual.model_validate({**empty, **fields, **changes})
-
-
-CFES = [counterfactual(shot) for shot in SHOTS[:4]]
+from tests.stages.labelling import CFES, LABELS, SHOTS, ask, counted, counterfactual, finish
 
 
 @pytest.fixture
@@ -53,24 +27,6 @@ def run(tmp_path: Path) -> Run:
     run = Run(tmp_path / "run")
     finish(run.shots, SHOTS)
     return run
-
-
-def finish(
-    artifact: Artifact, rows: Sequence[Shot | Counterfactual], labels: Sequence[str] = LABELS, **options: object
-) -> None:
-    settings = options.pop("settings", {})
-    complete = options.pop("complete", True)
-    manifest = artifact.begin(settings, labels=list(labels), **options)  # type: ignore[arg-type]
-    artifact.finish(manifest, rows, complete=bool(complete))
-
-
-def ask(run: Run, teacher: Path | None, **options: object) -> LabelResult:
-    name = str(teacher) if teacher else None
-    return label(run, LabelSettings(teacher=name, **options), Ui.silent())  # type: ignore[arg-type]
-
-
-def counted(result: LabelResult) -> tuple[int, int, int]:
-    return result.counts["reused"], result.counts["new"], result.counts["gone"]
 
 
 def test_each_row_gets_the_teachers_logits_by_id_and_text(run: Run, teacher_folder: Path) -> None:

@@ -22,8 +22,8 @@ from cod_cli.teachers.calibration import CONTENT_FREE, calibrate, cross_fitted, 
 from cod_cli.training.trainset import read_trainset
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences
-from tests.stages.test_eval import add_student
-from tests.stages.test_label import CFES, LABELS, SHOTS, ask, finish
+from tests.stages.labelling import CFES, LABELS, SHOTS, ask, finish
+from tests.stages.students import add_student
 
 # Every fifth of these rows has the wrong label, so that an all too certain teacher is to be cooled.
 ROWS = [

@@ -8,7 +8,7 @@ import pytest
 from cod_cli.errors import CodError, UsageError
 from cod_cli.store.run import Run
 from tests.models.tiny import tiny_classifier
-from tests.stages.test_label import CFES, SHOTS, ask, counted, counterfactual, finish
+from tests.stages.labelling import CFES, SHOTS, ask, counted, counterfactual, finish
 
 
 @pytest.fixture

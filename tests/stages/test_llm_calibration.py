@@ -9,9 +9,10 @@ import pytest
 from cod_cli.store.run import Run
 from cod_cli.teachers.calibration import CONTENT_FREE, cross_fitted, fit_temperature, quality
 from cod_cli.training.trainset import read_trainset
+from tests.llm.editing import text_in
 from tests.llm.fake_llm import Answer, Body, FakeLLM, logprobs
 from tests.models.tiny import LANGUAGE
-from tests.stages.test_llm_teacher import ask, drawn, text_in
+from tests.stages.llm_labels import ask, drawn
 
 
 @pytest.fixture

@@ -16,27 +16,17 @@ from cod_cli.records import Counterfactual, Score
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
-from cod_cli.settings.sample import SampleSettings
 from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult, counterfact
 from cod_cli.stages.eval import EvalPlan, EvalResult, evaluate
-from cod_cli.stages.label import LabelPlan, LabelResult, label
-from cod_cli.stages.sample import sample
+from cod_cli.stages.label import LabelPlan, label
 from cod_cli.store.jsonl import write_records
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
+from tests.llm.editing import OPPOSITE, text_in
 from tests.llm.fake_llm import Answer, Body, FakeLLM, error, logprobs
-from tests.models.tiny import LANGUAGE, sentences
-from tests.stages.test_eval import add_student
-
-OPPOSITE = {
-    word: LANGUAGE[other][place]
-    for name, other in (("negative", "positive"), ("positive", "negative"))
-    for place, word in enumerate(LANGUAGE[name])
-}
-
-
-def text_in(body: Body) -> str:
-    return re.findall(r"<text>\s*(.*?)\s*</text>", body["messages"][-1]["content"], re.DOTALL)[-1]
+from tests.models.tiny import LANGUAGE
+from tests.stages.llm_labels import ask, drawn
+from tests.stages.students import add_student
 
 
 def reply(body: Body) -> Answer | str:
@@ -66,26 +56,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return drawn(tmp_path / "run")
 
 
-def drawn(folder: Path) -> Run:
-    rows = [f'{{"text": "{text}", "label": "{name}"}}\n' for text, name in dict(sentences(60)).items()]
-    data = folder.parent / "data.jsonl"
-    data.write_text("".join(rows), encoding="utf-8")
-    run = Run(folder)
-    sample(run, SampleSettings(data=str(data), shots="8"), Ui.silent())
-    return run
-
-
 def write(run: Run, llm: FakeLLM, **options: Any) -> CounterfactResult:
     settings = CounterfactSettings(**{"teacher": "openai:m", "model": "m", "base_url": llm.url} | options)
     result = counterfact(run, settings, Ui.silent())
     assert isinstance(result, CounterfactResult)
-    return result
-
-
-def ask(run: Run, llm: FakeLLM | None, **options: Any) -> LabelResult:
-    named = {"teacher": "openai:m", "base_url": llm.url} if llm else {}
-    result = label(run, LabelSettings(**named | options), Ui.silent())
-    assert isinstance(result, LabelResult)
     return result
 
 

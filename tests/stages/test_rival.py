@@ -26,9 +26,9 @@ from cod_cli.store.run import Run
 from cod_cli.teachers.local import WhiteBoxTeacher
 from cod_cli.teachers.open import load_teacher
 from cod_cli.ui import Ui
+from tests.llm.editing import edit
 from tests.llm.fake_llm import FakeLLM
 from tests.models.tiny import sentences, tiny_base
-from tests.stages.test_counterfact import edit
 
 K = 8
 LABELS = ["negative", "positive"]

@@ -11,12 +11,9 @@ from transformers import AutoModelForSequenceClassification
 from cod_cli.errors import CodError
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
-from cod_cli.settings.teach import TeachSettings
-from cod_cli.stages.teach import TeachResult, teach
-from cod_cli.store.jsonl import file_sha
 from cod_cli.training.loop import DivergedError
-from cod_cli.ui import Ui
-from tests.models.tiny import Family, sentences, tiny_base
+from tests.models.tiny import Family, tiny_base
+from tests.stages.teaching import run, weights, write
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +28,6 @@ def data(tmp_path: Path) -> Path:
     for split, seed in (("train", 0), ("validation", 1), ("test", 2)):
         write(folder / f"{split}.jsonl", seed)
     return folder
-
-
-def write(path: Path, seed: int) -> None:
-    rows = [{"text": f"{text} {i}", "label": label} for i, (text, label) in enumerate(sentences(48, seed=seed))]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def run(out: Path, data: Path, model: Path, **options: object) -> TeachResult:
-    chosen = {"epochs": 1, "batch_size": 8, "lr": 1e-3, "max_length": 64, "device": "cpu", **options}
-    return teach(out, TeachSettings(data=str(data), model=str(model), **chosen), Ui.silent())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("family", ["bert", "qwen2"])
@@ -92,10 +79,6 @@ def test_the_seed_decides_all(tmp_path: Path, data: Path, base: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, data, base, seed=seed)
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
-
-
-def weights(folder: Path) -> str:
-    return file_sha(folder / "model.safetensors")
 
 
 def test_the_same_command_again_trains_nothing(tmp_path: Path, data: Path, base: Path) -> None:

@@ -20,7 +20,7 @@ from cod_cli.stages import teach as stage
 from cod_cli.stages.teach import teach
 from cod_cli.ui import Ui
 from tests.models.tiny import tiny_base
-from tests.stages.test_teach import run, weights, write
+from tests.stages.teaching import run, weights, write
 
 STEPS = 12
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from cod_cli.training.batches import Batch, share_of
 from cod_cli.training.processes import Processes, join_processes
 from tests.models.tiny import tiny_base
-from tests.stages.test_teach import run, write
+from tests.stages.teaching import run, write
 
 
 def batch(rows: int) -> Batch:

@@ -26,7 +26,7 @@ from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run, write_origin
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences, tiny_base, trained_teacher
-from tests.stages.test_eval import TRAIN, VALIDATION, write_rows
+from tests.stages.students import TRAIN, VALIDATION, write_rows
 
 UI = Ui.silent()
 
