@@ -5,15 +5,14 @@ import json
 import random
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cod_cli.data.source import Row, Table, eval_splits, load_table, local_path
+from cod_cli.data.source import ONE_FILE, Row, Table, eval_splits, load_table, local_path
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import CounterfactSettings
-from cod_cli.settings.eval import EvalSettings
 from cod_cli.store.run import Run
 
 
@@ -38,26 +37,69 @@ class HeldOut:
         return hashlib.sha256(content.encode("utf-8")).hexdigest()[:16]
 
 
-def rows_to_score(run: Run, settings: EvalSettings, labels: Sequence[str]) -> tuple[str, HeldOut]:
-    """The data source that is scored on, and its rows: by default the source that the shots were drawn from."""
+def rows_to_score(
+    run: Run,
+    labels: Sequence[str],
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    label_names: str | None = None,
+) -> tuple[str, HeldOut]:
+    """What students are scored on: the data source, and its rows that none of them was trained on.
+
+    Args:
+        run: whose students.
+        labels: the run's classes in order.
+        data: another source than the shots'.
+        split: else a task's own, ``test`` or ``validation``, whichever there is first.
+        text_columns, label_column, label_names: as for `load_table`; else as `cod sample` read the same source.
+
+    Raises:
+        CodError: no such source, split or column, a label that is not among ``labels``, or no row is left.
+    """
     sampled = run.shots.require().settings
-    data = settings.data or str(sampled["data"])
+    data = data or str(sampled["data"])
     same = (local_path(data) or data) == (local_path(str(sampled["data"])) or sampled["data"])
-    # What `cod sample` was told about the columns holds for its own source only.
-    columns: dict[str, Any] = sampled if same else {}
-    table = load_table(
+    table = _scored_table(
         data,
-        split=settings.split,
+        # What `cod sample` was told about the columns holds for its own source only.
+        sampled if same else {},
+        split=split,
+        text_columns=text_columns,
+        label_column=label_column,
+        label_names=label_names,
+    )
+    ids = {shot.id for shot in run.shots.read()} if same else ()
+    return data, held_out(table, labels, trained=trained_texts(run), sampled=ids)
+
+
+def _scored_table(
+    data: str,
+    sampled: Mapping[str, Any],
+    *,
+    split: str | None = None,
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    label_names: str | None = None,
+) -> Table:
+    """The split that is scored, read as the settings of `cod sample` say where nothing else is said."""
+    return load_table(
+        data,
+        split=split,
         default_splits=eval_splits(data),
-        text_columns=settings.text_column or columns.get("text_column") or (),
-        label_column=settings.label_column or columns.get("label_column"),
-        label_names=settings.label_names or columns.get("label_names"),
+        text_columns=text_columns or sampled.get("text_column") or (),
+        label_column=label_column or sampled.get("label_column"),
+        label_names=label_names or sampled.get("label_names"),
         require_labels=False,
     )
-    shots = run.shots.read()
+
+
+def trained_texts(run: Run) -> set[str]:
+    """All texts that some student of the run may have seen: shots, counterfactuals and rivals."""
     made = [*run.counterfactuals.peek(), *run.rival_rows()]
-    trained = {shot.text.strip() for shot in shots} | {row.text.strip() for row in made}
-    return data, held_out(table, labels, trained=trained, sampled={shot.id for shot in shots} if same else ())
+    return {shot.text.strip() for shot in run.shots.read()} | {row.text.strip() for row in made}
 
 
 def hold_out(run: Run, settings: CounterfactSettings, labels: Sequence[str]) -> Run:
@@ -75,7 +117,7 @@ def hold_out(run: Run, settings: CounterfactSettings, labels: Sequence[str]) -> 
     old = held.shots.check(wanted)
     if old is not None and old.complete and held.shots.path.exists():
         return held
-    data, rows = rows_to_score(run, EvalSettings(split=settings.split), labels)
+    data, rows = rows_to_score(run, labels, split=settings.split)
     if rows.truth is None:
         raise CodError(f"{data}, split {rows.split}, has no labels to edit away from", "name a labelled split: --split")
     everything = [
@@ -181,7 +223,7 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     `cod counterfact --held-out`. Labels are not looked at. Those for a smaller n are a prefix of those for a larger.
     """
     table = shots_source(run)
-    taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table.split)
+    taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table)
     taken |= {row.text.strip() for held in run.held_out_runs() for row in held.shots.peek()}
     ids = {shot.id for shot in run.shots.read()}
     free = [row for row in table.rows if row.id not in ids and row.text not in taken]
@@ -190,11 +232,18 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     return [free[place] for place in sorted(range(len(free)), key=keys.__getitem__)[:n]]
 
 
-def _scored_texts(run: Run, split: str) -> set[str]:
-    """Texts that students are scored on; of a source with one split those are all others, which `cod eval` sees to."""
-    data = str(run.shots.require().settings["data"])
-    try:
-        table = load_table(data, default_splits=eval_splits(data), require_labels=False)
-    except CodError:
+def _scored_texts(run: Run, table: Table) -> set[str]:
+    """The texts that students are scored on by default, those in ``table``, the shots' own split, left out.
+
+    Where that is the only split, students are scored on what was not drawn: `rows_to_score` sees to that.
+    """
+    sampled = run.shots.require().settings
+    data = str(sampled["data"])
+    if table.split == ONE_FILE or not set(eval_splits(data)) & set(table.splits):
         return set()
-    return set() if table.split == split else {row.text for row in table.rows}
+    try:
+        scored = _scored_table(data, sampled)
+    except CodError as error:
+        # Without them nobody knows what must not be trained on.
+        raise CodError(f"the rows that are scored cannot be read: {error.message}", error.hint) from None
+    return set() if scored.split == table.split else {row.text for row in scored.rows}

@@ -233,7 +233,7 @@ def _make(plan: Student, shared: _Shared) -> None:
         energy=energy(),
         device=str(classifier.device),
     )
-    with write_folder(run.student(plan.name), run) as folder:
+    with write_folder(run.student(plan.name), run.archived) as folder:
         save_classifier(classifier, folder)
         student_card(student).save(folder / "README.md")
         write_origin(folder, student, history)
@@ -291,6 +291,6 @@ def _keeping_what_diverged(plan: Student, shared: _Shared, classifier: Classifie
         yield
     except DivergedError as error:
         kept = shared.run.student(f"{plan.name}.diverged")
-        with write_folder(kept, shared.run) as folder:
+        with write_folder(kept, shared.run.archived) as folder:
             save_classifier(merged(classifier) if shared.settings.lora is not None else classifier, folder)
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None

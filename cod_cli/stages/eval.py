@@ -94,7 +94,15 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
     if settings.force and not settings.dry_run:
         old = (run.scores, run.teacher_labels)
         run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
-    data, rows = rows_to_score(run, settings, labels)
+    data, rows = rows_to_score(
+        run,
+        labels,
+        data=settings.data,
+        split=settings.split,
+        text_columns=settings.text_column,
+        label_column=settings.label_column,
+        label_names=settings.label_names,
+    )
     ui.note(_what_is_used(data, rows))
     if settings.dry_run:
         return EvalPlan(rows.split, len(rows.ids), _estimates(run, rows, labels, settings))

@@ -3,7 +3,7 @@
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -85,9 +85,17 @@ def _passed_on(columns: Mapping[str, Any]) -> dict[str, Any]:
     """The row's own columns, as JSON can hold them."""
     plain = (str, int, float, bool, list, dict, type(None))
     return {
-        f"input_{name}" if name in ADDED else name: value if isinstance(value, plain) else str(value)
-        for name, value in columns.items()
+        _free_name(name, columns): value if isinstance(value, plain) else str(value) for name, value in columns.items()
     }
+
+
+def _free_name(name: str, columns: Collection[str]) -> str:
+    """What a column is called in the output: itself, or ``input_…`` where `ADDED` or another column has that name."""
+    if name not in ADDED:
+        return name
+    while name in ADDED or name in columns:
+        name = f"input_{name}"
+    return name
 
 
 def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Row]:

@@ -23,7 +23,7 @@ from cod_cli.models.lora import merged, with_adapters
 from cod_cli.models.memory import require_room
 from cod_cli.records import Step, Teacher
 from cod_cli.settings.teach import TeachSettings
-from cod_cli.store.run import Run, read_origin, write_folder, write_origin
+from cod_cli.store.run import read_origin, write_folder, write_origin
 from cod_cli.training.batches import Batch, Feed, share_of
 from cod_cli.training.checkpoint import TrainingState
 from cod_cli.training.loop import DivergedError, train, versions
@@ -50,7 +50,8 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
     """Fine-tune a model on the training split and write it to ``out``, an ordinary model folder.
 
     Fixed epochs, last weights unless ``keep_best``; where there is a validation split, its accuracy is told after each
-    epoch. No other split is read. While it trains, checkpoints stand beside ``out``.
+    epoch. No other split is read. While it trains, checkpoints stand beside ``out``; what stood there before is moved
+    into ``OUT.archive/<time>/``.
 
     Raises:
         UsageError, CodError: the data or the model cannot be read or cannot fit, or ``out`` holds something else.
@@ -84,7 +85,7 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         kept = out.with_name(f"{out.name}.diverged")
         if not processes.first:
             raise
-        with write_folder(kept, Run(out.parent)) as folder:
+        with write_folder(kept, _archived(out)) as folder:
             save_classifier(_whole(trained, settings), folder)
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
     classifier = _whole(trained, settings)
@@ -94,13 +95,18 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         device=str(classifier.device),
     )
     if processes.first:
-        with write_folder(out, Run(out.parent)) as folder:
+        with write_folder(out, _archived(out)) as folder:
             save_classifier(classifier, folder)
             teacher_card(out.name, teacher).save(folder / "README.md")
             write_origin(folder, teacher, progress.history)
         progress.state.path.unlink(missing_ok=True)
     processes.leave()
     return TeachResult(out, teacher, fresh=True)
+
+
+def _archived(out: Path) -> Path:
+    """Where ``--force`` puts a model that stood at ``out``: beside it, under its name, as a checkpoint is."""
+    return out.with_name(f"{out.name}.archive")
 
 
 def _whole(trained: Classifier, settings: TeachSettings) -> Classifier:

@@ -130,15 +130,14 @@ class Run:
         metas = sorted(self.folder.glob("5-held-out-*-rows.meta.json"))
         return [self.held_out(path.name.removeprefix("5-held-out-").removesuffix("-rows.meta.json")) for path in metas]
 
+    @property
+    def archived(self) -> Path:
+        """Where files go that others take the place of."""
+        return self.folder / "archive"
+
     def archive(self, *paths: Path) -> None:
-        """Move files out of the way, never delete them: into ``archive/<time>/``."""
-        present = [path for path in paths if path.exists()]
-        if not present:
-            return
-        target = self.folder / "archive" / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        target.mkdir(parents=True)
-        for path in present:
-            shutil.move(path, target / path.name)
+        """Move files of the run out of the way, never delete them: into ``archive/<time>/``."""
+        archive(self.archived, *paths)
 
 
 class SweepFolder:
@@ -193,15 +192,26 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
         raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
 
 
+def archive(folder: Path, *paths: Path) -> None:
+    """Move what is there of ``paths`` into a subfolder of ``folder`` that is named after the time."""
+    present = [path for path in paths if path.exists()]
+    if not present:
+        return
+    target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    target.mkdir(parents=True)
+    for path in present:
+        shutil.move(path, target / path.name)
+
+
 @contextlib.contextmanager
-def write_folder(path: Path, run: Run) -> Iterator[Path]:
-    """A folder to fill, which appears at ``path`` whole or not at all; what stood there is archived in the run."""
+def write_folder(path: Path, archived: Path) -> Iterator[Path]:
+    """A folder to fill, which appears at ``path`` whole or not at all; what stood there goes into ``archived``."""
     partial = path.with_name(f".{path.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        run.archive(path)
+        archive(archived, path)
         partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

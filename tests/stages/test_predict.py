@@ -119,6 +119,12 @@ def test_columns_that_are_called_like_the_answer_are_kept_apart(answer: Any, tmp
     assert (row["input_label"], row["input_probabilities"], row["label"]) == ("mine", [1], "positive")
 
 
+def test_no_column_is_lost_where_the_free_name_is_taken_too(answer: Any, tmp_path: Path) -> None:
+    sent = {"label": "mine", "input_label": "older", "text": "the film is good ."}
+    [row] = answer(jsonl(tmp_path / "in.jsonl", [sent]))
+    assert (row["input_label"], row["input_input_label"], row["label"]) == ("older", "mine", "positive")
+
+
 def test_a_row_without_a_text_gets_no_label_and_is_mentioned(
     teacher_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cod_cli.counterfactuals.edits import n_edits, words
 from cod_cli.counterfactuals.generators import editor
+from cod_cli.data.heldout import draw_pool, rows_to_score
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.metrics import flips
 from cod_cli.mixes import OTHER_BUDGET, RIVALS
@@ -108,9 +109,35 @@ def test_the_pool_holds_other_real_texts_with_the_teachers_label(run: Run, teach
         assert row.label == LABELS[int(scores.argmax())]
 
 
-def test_a_smaller_pool_is_a_prefix_and_other_shots_have_another(run: Run, teacher_folder: Path) -> None:
-    from cod_cli.data.heldout import draw_pool
+def run_of_own_columns(folder: Path) -> Run:
+    """As `run`, of files with other names for text and label; five texts of training stand in the test split too."""
+    rows = list(dict(sentences(400)).items())
+    for split, part in (("train", rows[:20]), ("test", rows[14:30])):
+        lines = [json.dumps({"review": text, "verdict": name}) + "\n" for text, name in part]
+        folder.mkdir(exist_ok=True)
+        (folder / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    run = Run(folder / "run")
+    columns: dict[str, Any] = {"text_column": ("review",), "label_column": "verdict"}
+    sample(run, SampleSettings(data=str(folder), shots=str(K), split="train", **columns), Ui.silent())
+    return run
 
+
+def test_the_pool_never_holds_a_scored_text_whatever_the_columns_are_called(tmp_path: Path) -> None:
+    run = run_of_own_columns(tmp_path / "own")
+    pool = {row.text for row in draw_pool(run, 20, "0 0")}
+    _, scored = rows_to_score(run, LABELS)
+    assert pool
+    assert not pool & set(scored.texts)
+
+
+def test_without_knowing_what_is_scored_no_pool_is_drawn(tmp_path: Path) -> None:
+    run = run_of_own_columns(tmp_path / "own")
+    (tmp_path / "own" / "test.jsonl").write_text("{torn", encoding="utf-8")
+    with pytest.raises(CodError, match="the rows that are scored cannot be read"):
+        draw_pool(run, 20, "0 0")
+
+
+def test_a_smaller_pool_is_a_prefix_and_other_shots_have_another(run: Run, teacher_folder: Path) -> None:
     assert draw_pool(run, 20, "0 0")[:5] == draw_pool(run, 5, "0 0")
     assert draw_pool(run, 20, "1 0") != draw_pool(run, 20, "0 0")
 

@@ -102,7 +102,9 @@ def test_force_archives_what_was_there(tmp_path: Path, data: Path, base: Path) -
     run(tmp_path / "out", data, base)
     old = weights(tmp_path / "out")
     run(tmp_path / "out", data, base, epochs=2, force=True)
-    assert [weights(path) for path in tmp_path.glob("archive/*/out")] == [old]
+    assert [weights(path) for path in tmp_path.glob("out.archive/*/out")] == [old]
+    # A folder of its own: the one that models stand in side by side stays as it is.
+    assert not (tmp_path / "archive").exists()
 
 
 def test_divergence_keeps_the_last_good_weights_beside(tmp_path: Path, data: Path, base: Path) -> None:

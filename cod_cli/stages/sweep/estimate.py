@@ -90,7 +90,15 @@ def _split(run: Run, plan: RunPlan, *, asked_before: bool) -> Iterator[Estimate]
         yield from (asked for name, asked in estimates.items() if not (asked_before and name == ZERO_SHOT))
     if plan.eval.teacher_on_split and plan.label.llm:
         labels = run.shots.require().labels
-        rows = rows_to_score(run, plan.eval, labels)[1]
+        _, rows = rows_to_score(
+            run,
+            labels,
+            data=plan.eval.data,
+            split=plan.eval.split,
+            text_columns=plan.eval.text_column,
+            label_column=plan.eval.label_column,
+            label_names=plan.eval.label_names,
+        )
         with open_llm(plan.label, labels, run.eval_replies, run.shots.read()) as teacher:
             yield teacher.estimate(rows.texts)
 
