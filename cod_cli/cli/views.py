@@ -130,12 +130,12 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
 
 
 def _asked(result: LabelResult) -> list[str]:
-    """What the memory saved, and what an LLM took."""
+    """What the cache saved, and what an LLM took."""
     lines = []
     if result.hit_rate is not None:
         counts = result.counts
         lines.append(
-            f"memory: {counts['from_cache']} of {counts['new']} new labels were there ({result.hit_rate:.0%}); "
+            f"cache: {counts['from_cache']} of {counts['new']} new labels were there ({result.hit_rate:.0%}); "
             f"it holds {result.memory_size:,}"
         )
     if result.usage:

@@ -20,7 +20,7 @@ from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.shared import EndpointOptions, TeacherOptions
 from cod_cli.store.run import Run
-from cod_cli.teachers.calibration import scaled
+from cod_cli.teachers.calibration import calibrate_logits
 from cod_cli.teachers.open import open_llm, open_teacher, soft_label
 from cod_cli.ui import Ui
 
@@ -174,7 +174,7 @@ def reference(
         ui.warn("the teacher was calibrated on these very rows: its ECE, Brier and KL flatter it")
     # Other values, other digits: KL is to the teacher as it is calibrated now.
     fitted = json.dumps([calibration.temperature, calibration.bias])
-    logits = scaled(raw, labels, calibration).astype(np.float32)
+    logits = calibrate_logits(raw, labels, calibration).astype(np.float32)
     return Reference(made.settings["teacher"], made.teacher + fitted, logits, pairs)
 
 
@@ -240,7 +240,7 @@ def _ask_teacher(
                 f"label them anew: `{run.soft_labels.command} --force`",
             )
         with ui.progress("Asking the teacher", total=len(texts)) as advance:
-            told = teacher.opinions(list(texts.values()), progress=advance)
+            told = teacher.outputs(list(texts.values()), progress=advance)
         pairs = zip(texts.items(), told.rows, strict=True)
         found = {row_id: soft_label(row_id, text, said, teacher) for (row_id, text), said in pairs if said}
     if len(found) < len(texts):

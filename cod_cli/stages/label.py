@@ -12,7 +12,7 @@ from cod_cli.settings.label import LabelSettings
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import append_records, read_records, write_records
 from cod_cli.store.run import Run
-from cod_cli.teachers.calibration import recalibrated
+from cod_cli.teachers.calibration import renew_calibration
 from cod_cli.teachers.llm import BlackBoxTeacher
 from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, soft_label, with_endpoint, with_recorded_teacher
 from cod_cli.teachers.softlabels import flips_by_file3
@@ -43,6 +43,7 @@ class LabelResult:
     accuracy: float
     calibration: Calibration | None
     covered_mass: float
+    # Scripts read it from `--json` under this name.
     memory_size: int
     hit_rate: float | None
     usage: dict[str, int]
@@ -133,7 +134,7 @@ class _Work:
         """Write the file; its rows by id."""
         run, teacher = self.run, self.teacher
         _remark(run, self.inputs, teacher, ui)
-        calibration = recalibrated(run, self.inputs.shots, self.settings, teacher, note=ui.note, warn=ui.warn)
+        calibration = renew_calibration(run, self.inputs.shots, self.settings, teacher, note=ui.note, warn=ui.warn)
         if self.settings.force:
             run.archive(run.soft_labels.path, run.soft_labels.meta)
         known = _known(run, self.labels, teacher)
@@ -146,7 +147,7 @@ class _Work:
             inputs=[file.path for file in self.inputs.files],
         )
         write_records(run.soft_labels.path, kept.values())
-        before = teacher.scored
+        before = teacher.new_outputs
         asked, reason = _ask(run, [row for row in self.rows.values() if row.id not in kept], teacher, ui)
         done = {row_id: {**kept, **asked}[row_id] for row_id in self.rows if row_id in kept or row_id in asked}
         counts = {
@@ -155,7 +156,7 @@ class _Work:
             "rivals": len(self.inputs.rivals),
             "reused": len(kept),
             "new": len(asked),
-            "from_cache": len(asked) - (teacher.scored - before),
+            "from_cache": len(asked) - (teacher.new_outputs - before),
             "gone": len(known.keys() - self.rows.keys()),
             "flipped": self._flipped(done),
         }
@@ -193,7 +194,7 @@ class _Work:
             accuracy=_accuracy(self.inputs.shots, done, self.labels),
             calibration=manifest.calibration,
             covered_mass=round(sum(soft.covered_mass for soft in done.values()) / len(done), 6),
-            memory_size=self.teacher.memory_size,
+            memory_size=self.teacher.cache_size,
             hit_rate=counts["from_cache"] / counts["new"] if counts["new"] else None,
             usage=manifest.usage,
             cost=manifest.cost,
@@ -261,7 +262,7 @@ def _ask(run: Run, rows: Sequence[Row], teacher: AnyTeacher, ui: Ui) -> tuple[di
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             texts, families = [row.text for row in chunk], [_family(row) for row in chunk]
-            told = teacher.opinions(texts, families=families, progress=advance)
+            told = teacher.outputs(texts, families=families, progress=advance)
             fresh = [
                 soft_label(row.id, row.text, said, teacher) for row, said in zip(chunk, told.rows, strict=True) if said
             ]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cod_cli.errors import UsageError
 from cod_cli.llm.messages import MALFORMED, REFUSED, Choice, TopLogprobs
-from cod_cli.teachers.base import Opinion, Source
+from cod_cli.teachers.base import Output, Source
 
 # Less than this nobody can tell from nothing: servers write -9999 for it, or leave it out.
 FLOOR = math.log(1e-9)
@@ -44,13 +44,13 @@ def is_rejected(choice: Choice) -> bool:
     return rejected or (choice.finish_reason == "length" and not choice.text and not choice.logprobs)
 
 
-def no_opinion(classes: int, source: Source) -> Opinion:
-    """All classes alike."""
-    return Opinion((-math.log(classes),) * classes, source, 0.0)
+def uniform_output(classes: int, source: Source) -> Output:
+    """What stands for a reply that says nothing of the classes: all of them alike."""
+    return Output((-math.log(classes),) * classes, source, 0.0)
 
 
-def by_logprobs(alternatives: TopLogprobs, codes: Sequence[str]) -> Opinion:
-    """The opinion in the first token's most probable alternatives.
+def by_logprobs(alternatives: TopLogprobs, codes: Sequence[str]) -> Output:
+    """The output that lies in the first token's most probable alternatives.
 
     A code's variants (case, a space before it) are summed, and all codes renormalised. What is not listed is taken
     to be as probable as it can be: no more than the least of those listed, nor than what they leave.
@@ -63,23 +63,23 @@ def by_logprobs(alternatives: TopLogprobs, codes: Sequence[str]) -> Opinion:
             found[code] += mass
     covered = sum(found.values())
     if covered == 0.0:
-        return no_opinion(len(codes), "logprobs")
+        return uniform_output(len(codes), "logprobs")
     masses = [mass for _, mass in listed]
     unlisted = max(0.0, min(1.0 - sum(masses), *masses))
     raw = [max(found[code] or unlisted, math.exp(FLOOR)) for code in codes]
     whole = math.log(sum(raw))
-    return Opinion(tuple(math.log(mass) - whole for mass in raw), "logprobs", min(1.0, covered))
+    return Output(tuple(math.log(mass) - whole for mass in raw), "logprobs", min(1.0, covered))
 
 
-def by_votes(replies: Sequence[str], codes: Sequence[str], labels: Sequence[str]) -> Opinion:
-    """The opinion in several sampled replies: each names a class, or is a vote for none."""
+def by_votes(replies: Sequence[str], codes: Sequence[str], labels: Sequence[str]) -> Output:
+    """What several sampled replies say together: each names a class, or is a vote for none."""
     votes = Counter(code for reply in replies if (code := read_code(reply, codes, labels)))
     valid = votes.total()
     if not valid:
-        return no_opinion(len(codes), "votes")
+        return uniform_output(len(codes), "votes")
     whole = valid + SMOOTHING * len(codes)
     logits = tuple(math.log((votes[code] + SMOOTHING) / whole) for code in codes)
-    return Opinion(logits, "votes", valid / len(replies))
+    return Output(logits, "votes", valid / len(replies))
 
 
 def read_code(reply: str, codes: Sequence[str], labels: Sequence[str]) -> str | None:

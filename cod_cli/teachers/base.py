@@ -13,11 +13,11 @@ Source = Literal["logits", "logprobs", "votes"]
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Output:
     """What a teacher says of one text.
 
     ``logits`` has one number a class in label order; an LLM's are log-probabilities. ``covered_mass`` is the share of
-    its probability, or of its votes, that fell on the classes at all; 0 stands for no opinion, all classes alike.
+    its probability, or of its votes, that fell on the classes at all; at 0 nothing was said, and all classes are alike.
     """
 
     logits: tuple[float, ...]
@@ -26,10 +26,10 @@ class Opinion:
 
 
 @dataclass(frozen=True)
-class Opinions:
-    """An opinion for each text, None where there is none yet; ``reason`` then says why."""
+class Outputs:
+    """An output for each text, None where there is none yet; ``reason`` then says why."""
 
-    rows: tuple[Opinion | None, ...]
+    rows: tuple[Output | None, ...]
     reason: str | None = None
 
 

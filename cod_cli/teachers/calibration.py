@@ -40,7 +40,7 @@ class _Labelled:
     families: list[str | None]
 
 
-def recalibrated(
+def renew_calibration(
     run: Run,
     shots: Sequence[Shot],
     settings: LabelSettings,
@@ -108,11 +108,11 @@ def calibrate(
         fitted = _calibration(
             method, rows, bias={name: round(b, 6) for name, b in zip(labels, bias.tolist(), strict=True)}
         )
-        after = scaled(raw, labels, fitted)
+        after = calibrate_logits(raw, labels, fitted)
     else:
         fitted = _calibration(method, rows, temperature=round(fit_temperature(raw, rows.truth), 6))
         # Not by the temperature that these very rows chose.
-        after = cross_fitted(raw, rows.truth, len(raw) if data is None else min(FOLDS, len(raw)))
+        after = cross_fit(raw, rows.truth, len(raw) if data is None else min(FOLDS, len(raw)))
     return fitted.replace(before=quality(raw, rows.truth), after=quality(after, rows.truth))
 
 
@@ -179,7 +179,7 @@ Floats = npt.NDArray[np.float64]
 TEMPERATURES = (0.5, 5.0)
 
 
-def scaled(logits: npt.ArrayLike, labels: Sequence[str], calibration: Calibration | None) -> Floats:
+def calibrate_logits(logits: npt.ArrayLike, labels: Sequence[str], calibration: Calibration | None) -> Floats:
     """Calibrated logits, of one row ``(classes,)`` or many; unchanged where there is no calibration.
 
     Args:
@@ -218,7 +218,7 @@ def fit_bias(content_free: npt.ArrayLike) -> Floats:
     return centred
 
 
-def cross_fitted(logits: npt.ArrayLike, truth: npt.ArrayLike, folds: int) -> Floats:
+def cross_fit(logits: npt.ArrayLike, truth: npt.ArrayLike, folds: int) -> Floats:
     """Logits scaled by temperatures that were fitted without the row: of ``folds`` parts each by the others' T.
 
     With as many folds as rows this is leave-one-out.

@@ -15,8 +15,8 @@ from cod_cli.llm.prompts import Prompt, class_messages
 from cod_cli.models.inference import Progress
 from cod_cli.records import Shot, digest, text_sha
 from cod_cli.store.cache import Cache
-from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, no_opinion
-from cod_cli.teachers.base import Opinion, Opinions
+from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, uniform_output
+from cod_cli.teachers.base import Output, Outputs
 
 Logits = npt.NDArray[np.float32]
 # The most that OpenAI lists.
@@ -44,8 +44,8 @@ class BlackBoxTeacher:
     """A classifier made of an LLM and a prompt; a context manager that closes its client.
 
     The first question is a probe: where the reply holds no log-probabilities, whatever its HTTP status says, each
-    text gets votes instead. No text is asked about twice: replies stand in the client's journal, opinions in
-    ``memory``, where other runs find them by text and by what was asked.
+    text gets votes instead. No text is asked about twice: replies stand in the client's journal, outputs in
+    ``cache``, where other runs find them by text and by what was asked.
 
     Args:
         client: whom to ask; its journal is this teacher's.
@@ -54,7 +54,7 @@ class BlackBoxTeacher:
         shots: where demonstrations are taken from.
         demos: how many, at most.
         votes: replies counted for a text where there are no log-probabilities.
-        memory: opinions of all runs.
+        cache: outputs of all runs.
         price: for estimates.
         note: told once that there are no log-probabilities.
     """
@@ -71,22 +71,22 @@ class BlackBoxTeacher:
         shots: Sequence[Shot] = (),
         demos: int = 0,
         votes: int = 10,
-        memory: Cache[bytes] | None = None,
+        cache: Cache[bytes] | None = None,
         price: Price | None = None,
         note: Callable[[str], object] | None = None,
     ) -> None:
         self.client = client
         self.name = f"openai:{client.model}"
         self.labels = tuple(labels)
-        self.scored = 0
+        self.new_outputs = 0
         origin = digest([client.model, client.endpoint])
-        self.memory = OpinionMemory(memory or Cache(None), origin, classes=len(labels), votes=votes)
+        self._cache = OutputCache(cache or Cache(None), origin, classes=len(labels), votes=votes)
         self._prompt, self._codes = prompt, class_codes(labels)
         self._shots, self._demos, self._votes = list(shots) if demos else [], demos, votes
         self._price, self._note = price, note or (lambda text: None)
         self._source: Literal["logprobs", "votes"] | None = None
         self._heard = False
-        self._known: dict[str, Opinion] = {}
+        self._known: dict[str, Output] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -113,18 +113,18 @@ class BlackBoxTeacher:
 
     @property
     def queries(self) -> int:
-        """How many different questions it was asked, answers from the memory included."""
+        """How many different questions it was asked, answers from the cache included."""
         return len(self._known)
 
     @property
-    def memory_size(self) -> int:
-        """Opinions in the memory, those of other LLMs included."""
-        return len(self.memory)
+    def cache_size(self) -> int:
+        """Outputs in the cache, those of other LLMs included."""
+        return len(self._cache)
 
     @property
     def cache_problem(self) -> str | None:
         """Why nothing could be kept, None where all is well."""
-        return self.memory.problem
+        return self._cache.problem
 
     def logits(
         self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
@@ -134,8 +134,8 @@ class BlackBoxTeacher:
         Raises:
             PartialError: some are without an answer; what has arrived is on disk.
         """
-        told = self.opinions(texts, families=families, progress=progress)
-        rows = [opinion.logits for opinion in told.rows if opinion is not None]
+        told = self.outputs(texts, families=families, progress=progress)
+        rows = [output.logits for output in told.rows if output is not None]
         if len(rows) < len(texts):
             raise PartialError(
                 f"{len(texts) - len(rows)} of {len(texts)} texts are without an answer of {self.name}: {told.reason}",
@@ -143,9 +143,9 @@ class BlackBoxTeacher:
             )
         return np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
 
-    def opinions(
+    def outputs(
         self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
-    ) -> Opinions:
+    ) -> Outputs:
         """What it says of each text.
 
         Args:
@@ -154,17 +154,17 @@ class BlackBoxTeacher:
             progress: told of each text that is settled.
         """
         asked = self._questions(texts, families)
-        missing = self._recall(asked)
+        missing = self._look_up(asked)
         advance = progress or (lambda n: None)
         advance(len(asked) - len(missing))
         before = set(self._known)
         try:
             reason = self._probe(missing, advance)
         finally:
-            fresh = {key: opinion for key, opinion in self._known.items() if key not in before}
-            self.memory.put_many(fresh)
-            self.scored += len(fresh)
-        return Opinions(tuple(self._known.get(question.key) for question in asked), reason)
+            fresh = {key: output for key, output in self._known.items() if key not in before}
+            self._cache.put_many(fresh)
+            self.new_outputs += len(fresh)
+        return Outputs(tuple(self._known.get(question.key) for question in asked), reason)
 
     def estimate(
         self, texts: Sequence[str], families: Sequence[str | None] | None = None, *, anew: bool = False
@@ -173,11 +173,11 @@ class BlackBoxTeacher:
 
         Args:
             texts: what to ask about.
-            families: see `opinions`.
+            families: see `outputs`.
             anew: whether answers that are there count, too, as for texts like these that nobody has seen yet.
         """
         asked = self._questions(texts, families)
-        requests = [self._request(question) for question in (asked if anew else self._recall(asked))]
+        requests = [self._request(question) for question in (asked if anew else self._look_up(asked))]
         return estimate(((r, "A") for r in requests if anew or not self.client.known(r)), self._price)
 
     def question_keys(self, texts: Sequence[str]) -> set[str]:
@@ -191,10 +191,10 @@ class BlackBoxTeacher:
         demos = demonstrations(self._shots, self.labels, self._demos, text=text, family=family)
         return _Question(text, tuple(class_messages(self._prompt, text, self.labels, self._codes, demos)))
 
-    def _recall(self, asked: Iterable[_Question]) -> list[_Question]:
-        """Look them up in the memory; return those that nobody has asked yet, each once."""
+    def _look_up(self, asked: Iterable[_Question]) -> list[_Question]:
+        """Look them up in the cache; return those that nobody has asked yet, each once."""
         wanted = {question.key: question for question in asked if question.key not in self._known}
-        self._known |= self.memory.get_many(wanted)
+        self._known |= self._cache.get_many(wanted)
         return [question for key, question in wanted.items() if key not in self._known]
 
     def _probe(self, missing: Sequence[_Question], advance: Progress) -> str | None:
@@ -241,7 +241,7 @@ class BlackBoxTeacher:
             if choice.logprobs and choice.logprobs[0]:
                 self._settle(request.shot_id, by_logprobs(choice.logprobs[0], self._codes), advance)
             elif is_rejected(choice):
-                self._settle(request.shot_id, no_opinion(len(self.labels), "logprobs"), advance)
+                self._settle(request.shot_id, uniform_output(len(self.labels), "logprobs"), advance)
             else:
                 silent.append(by_key[request.shot_id])
         return silent, reason
@@ -268,8 +268,8 @@ class BlackBoxTeacher:
             sample += 1
         return reason
 
-    def _settle(self, key: str, opinion: Opinion, advance: Progress) -> None:
-        self._known[key] = opinion
+    def _settle(self, key: str, output: Output, advance: Progress) -> None:
+        self._known[key] = output
         advance(1)
 
     def _request(self, question: _Question) -> Request:
@@ -323,8 +323,8 @@ def demonstrations(
 Told = Literal["logprobs", "votes"]
 
 
-class OpinionMemory:
-    """Opinions by question; texts are not kept, only their hashes.
+class OutputCache:
+    """Outputs by question; texts are not kept, only their hashes.
 
     Args:
         cache: where they are kept.
@@ -345,10 +345,10 @@ class OpinionMemory:
     def __len__(self) -> int:
         return self._cache.count()
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Opinion]:
-        """The opinions on those questions that are there; log-probabilities rather than votes."""
+    def get_many(self, keys: Iterable[str]) -> dict[str, Output]:
+        """The outputs on those questions that are there; log-probabilities rather than votes."""
         wanted = list(keys)
-        found: dict[str, Opinion] = {}
+        found: dict[str, Output] = {}
         sources: tuple[Told, ...] = ("votes", "logprobs")
         for source in sources:
             places = {self._place(key, source): key for key in wanted}
@@ -356,19 +356,19 @@ class OpinionMemory:
             found |= {places[at]: read for at, row in rows.items() if (read := self._unpacked(row, source))}
         return found
 
-    def put_many(self, opinions: Mapping[str, Opinion]) -> None:
-        """Keep opinions by question."""
-        self._cache.put_many({self._place(key, opinion.source): _packed(opinion) for key, opinion in opinions.items()})
+    def put_many(self, outputs: Mapping[str, Output]) -> None:
+        """Keep outputs by question."""
+        self._cache.put_many({self._place(key, output.source): _packed(output) for key, output in outputs.items()})
 
     def _place(self, key: str, source: str) -> str:
         return f"{self._origin}:{key}:{f'votes{self._votes}' if source == 'votes' else source}"
 
-    def _unpacked(self, row: bytes, source: Told) -> Opinion | None:
+    def _unpacked(self, row: bytes, source: Told) -> Output | None:
         if len(row) != 8 * (self._classes + 1):
             return None
         *logits, covered = np.frombuffer(row, dtype="<f8").tolist()
-        return Opinion(tuple(logits), source, covered)
+        return Output(tuple(logits), source, covered)
 
 
-def _packed(opinion: Opinion) -> bytes:
-    return np.array([*opinion.logits, opinion.covered_mass], dtype="<f8").tobytes()
+def _packed(output: Output) -> bytes:
+    return np.array([*output.logits, output.covered_mass], dtype="<f8").tobytes()

@@ -14,7 +14,7 @@ from cod_cli.models.load import Classifier
 from cod_cli.records import text_sha
 from cod_cli.settings.base import parse_names
 from cod_cli.store.cache import Cache
-from cod_cli.teachers.base import Logits, Opinion, Opinions
+from cod_cli.teachers.base import Logits, Output, Outputs
 
 
 class WhiteBoxTeacher:
@@ -52,7 +52,7 @@ class WhiteBoxTeacher:
         self._forget()
 
     def _forget(self) -> None:
-        self.scored = 0
+        self.new_outputs = 0
         self.gradients = 0
         self._known: dict[str, bytes] = {}
 
@@ -62,12 +62,12 @@ class WhiteBoxTeacher:
         teacher._forget()
         return teacher
 
-    def opinions(
+    def outputs(
         self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
-    ) -> Opinions:
+    ) -> Outputs:
         """The logits, a row for each text."""
         rows = self.logits(texts, progress=progress).tolist()
-        return Opinions(tuple(Opinion(tuple(row), self.source) for row in rows))
+        return Outputs(tuple(Output(tuple(row), self.source) for row in rows))
 
     def logits(
         self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
@@ -91,7 +91,7 @@ class WhiteBoxTeacher:
         return len(self._known) + self.gradients
 
     @property
-    def memory_size(self) -> int:
+    def cache_size(self) -> int:
         """Texts whose logits are kept, those of other teachers included."""
         return self._cache.count()
 
@@ -113,10 +113,10 @@ class WhiteBoxTeacher:
         fresh = {key: row.astype("<f4").tobytes() for key, row in zip(missing, own, strict=True)}
         self._known.update(fresh)
         self._cache.put_many(fresh)
-        self.scored += len(fresh)
+        self.new_outputs += len(fresh)
 
 
-def match_labels(teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None) -> list[int]:
+def map_labels(teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None) -> list[int]:
     """For each of ``labels`` its index among the teacher's.
 
     Args:

@@ -20,9 +20,9 @@ from cod_cli.settings.shared import LLMOptions, TeacherOptions
 from cod_cli.store.cache import Cache, default_path
 from cod_cli.store.run import Run
 from cod_cli.teachers.answers import class_codes
-from cod_cli.teachers.base import Opinion
+from cod_cli.teachers.base import Output
 from cod_cli.teachers.llm import BlackBoxTeacher
-from cod_cli.teachers.local import WhiteBoxTeacher, match_labels
+from cod_cli.teachers.local import WhiteBoxTeacher, map_labels
 
 AnyTeacher = WhiteBoxTeacher | BlackBoxTeacher
 
@@ -49,7 +49,7 @@ def load_teacher(settings: TeacherOptions, labels: Sequence[str], *, batch_size:
         name=settings.teacher,
         fingerprint=fingerprint(settings.teacher),
         labels=labels,
-        order=match_labels(classifier.labels, labels, settings.teacher_labels),
+        order=map_labels(classifier.labels, labels, settings.teacher_labels),
         max_length=settings.max_length,
         batch_size=batch_size,
         cache=Cache(default_path("teacher-logits") if settings.cache else None),
@@ -122,14 +122,14 @@ def open_llm(
         shots=shots,
         demos=settings.demos,
         votes=settings.votes,
-        memory=Cache(default_path("soft-labels")) if settings.cache else None,
+        cache=Cache(default_path("soft-labels")) if settings.cache else None,
         price=price,
         note=note,
     )
 
 
-def soft_label(row_id: str, text: str, said: Opinion, teacher: AnyTeacher) -> SoftLabel:
-    """A teacher's opinion as it stands on disk."""
+def soft_label(row_id: str, text: str, said: Output, teacher: AnyTeacher) -> SoftLabel:
+    """A teacher's output as it stands on disk."""
     return SoftLabel(
         id=row_id,
         text_sha=text_sha(text),

@@ -11,7 +11,7 @@ from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
-from cod_cli.teachers.calibration import scaled
+from cod_cli.teachers.calibration import calibrate_logits
 from cod_cli.teachers.softlabels import flips_by_file3
 
 
@@ -157,7 +157,7 @@ def _written(run: Run, mix: str) -> Artifact[Counterfactual]:
 
 
 def _calibrated(example: Example, labels: Sequence[str], calibration: Calibration | None) -> Example:
-    return replace(example, logits=tuple(scaled(example.logits, labels, calibration).tolist()))
+    return replace(example, logits=tuple(calibrate_logits(example.logits, labels, calibration).tolist()))
 
 
 def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:

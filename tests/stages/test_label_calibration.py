@@ -18,7 +18,7 @@ from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
-from cod_cli.teachers.calibration import CONTENT_FREE, calibrate, cross_fitted, fit_bias, fit_temperature, quality
+from cod_cli.teachers.calibration import CONTENT_FREE, calibrate, cross_fit, fit_bias, fit_temperature, quality
 from cod_cli.training.trainset import read_trainset
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences
@@ -58,7 +58,7 @@ def test_a_temperature_is_fitted_on_the_rows_named(run: Run, teacher_folder: Pat
     assert found.temperature == pytest.approx(fit_temperature(logits, truth), abs=1e-4)
     assert found.temperature > 1.2
     assert found.before == pytest.approx(quality(logits, truth), abs=1e-4)
-    assert found.after == pytest.approx(quality(cross_fitted(logits, truth, 10), truth), abs=1e-4)
+    assert found.after == pytest.approx(quality(cross_fit(logits, truth, 10), truth), abs=1e-4)
     assert (found.data, found.rows, found.bias) == (str(held), 60, {})
     assert run.soft_labels.require().calibration == found
 
@@ -150,7 +150,7 @@ def test_a_black_box_may_be_calibrated_on_the_shots_leaving_each_out(run: Run) -
     found = calibrate("temperature", Llm(), run, SHOTS, None)  # type: ignore[arg-type]
     logits, truth = Llm().logits([shot.text for shot in SHOTS]), [LABELS.index(shot.label) for shot in SHOTS]
     assert found.temperature == pytest.approx(fit_temperature(logits, truth), abs=1e-5)
-    assert found.after == quality(cross_fitted(logits, truth, len(SHOTS)), truth)
+    assert found.after == quality(cross_fit(logits, truth, len(SHOTS)), truth)
     assert (found.data, found.rows) == ("shots", 6)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cod_cli.store.run import Run
-from cod_cli.teachers.calibration import CONTENT_FREE, cross_fitted, fit_temperature, quality
+from cod_cli.teachers.calibration import CONTENT_FREE, cross_fit, fit_temperature, quality
 from cod_cli.training.trainset import read_trainset
 from tests.llm.editing import text_in
 from tests.llm.fake_llm import Answer, Body, FakeLLM, logprobs
@@ -57,5 +57,5 @@ def test_a_temperature_may_come_from_the_shots_each_left_out_in_turn(run: Run) -
     logits = [soft.logits for soft in run.soft_labels.read()]
     truth = [["negative", "positive"].index(shot.label) for shot in shots]
     assert found.temperature == pytest.approx(fit_temperature(logits, truth), abs=1e-3)
-    assert found.after == pytest.approx(quality(cross_fitted(logits, truth, len(shots)), truth), abs=1e-3)
+    assert found.after == pytest.approx(quality(cross_fit(logits, truth, len(shots)), truth), abs=1e-3)
     assert (found.data, found.rows) == ("shots", 8)

@@ -165,7 +165,7 @@ def test_the_shell_prints_memory_and_tokens(run: Run, llm: FakeLLM) -> None:
     command = ["label", str(run.folder), "--teacher", "openai:m", "--base-url", llm.url]
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0
-    assert "memory: 0 of 8 new labels were there (0%); it holds 8" in said.stdout
+    assert "cache: 0 of 8 new labels were there (0%); it holds 8" in said.stdout
     assert "100.0% of its probability falls on the classes" in said.stdout
     document = json.loads(CliRunner().invoke(app, [*command, "--json", "-q"]).stdout)
     assert (document["memory_size"], document["hit_rate"]) == (8, None)

@@ -8,8 +8,8 @@ import pytest
 
 from cod_cli.errors import UsageError
 from cod_cli.llm.messages import MALFORMED, REFUSED, Choice, TopLogprobs
-from cod_cli.teachers.answers import FLOOR, by_logprobs, by_votes, class_codes, is_rejected, no_opinion, read_code
-from cod_cli.teachers.base import Opinion
+from cod_cli.teachers.answers import FLOOR, by_logprobs, by_votes, class_codes, is_rejected, read_code, uniform_output
+from cod_cli.teachers.base import Output
 
 LABELS = ["negative", "positive"]
 
@@ -22,8 +22,8 @@ def alternatives(*pairs: tuple[str, float]) -> TopLogprobs:
     return tuple((token, math.log(mass)) for token, mass in pairs)
 
 
-def probs(opinion: Opinion) -> list[float]:
-    return np.exp(opinion.logits).tolist()
+def probs(output: Output) -> list[float]:
+    return np.exp(output.logits).tolist()
 
 
 def test_codes_are_letters_in_label_order() -> None:
@@ -37,40 +37,40 @@ def test_more_classes_than_letters_are_refused() -> None:
 
 
 def test_the_codes_probabilities_are_renormalised() -> None:
-    opinion = by_logprobs(listed(A=0.6, B=0.2, The=0.15), ["A", "B"])
-    assert probs(opinion) == pytest.approx([0.75, 0.25])
-    assert opinion.covered_mass == pytest.approx(0.8)
-    assert opinion.source == "logprobs"
+    output = by_logprobs(listed(A=0.6, B=0.2, The=0.15), ["A", "B"])
+    assert probs(output) == pytest.approx([0.75, 0.25])
+    assert output.covered_mass == pytest.approx(0.8)
+    assert output.source == "logprobs"
 
 
 @pytest.mark.parametrize("variant", ["a", " A", " a", "\nA", "A ", "▁A", "ĠA", "ĊA", "\tA"])
 def test_case_and_space_variants_are_summed(variant: str) -> None:
-    opinion = by_logprobs(alternatives(("A", 0.3), (variant, 0.3), ("B", 0.4)), ["A", "B"])
-    assert probs(opinion) == pytest.approx([0.6, 0.4])
-    assert opinion.covered_mass == pytest.approx(1.0)
+    output = by_logprobs(alternatives(("A", 0.3), (variant, 0.3), ("B", 0.4)), ["A", "B"])
+    assert probs(output) == pytest.approx([0.6, 0.4])
+    assert output.covered_mass == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("other", ["AB", "A.", "Á", "", "B1", "(A", "aa"])
 def test_other_tokens_are_no_variants(other: str) -> None:
-    opinion = by_logprobs(alternatives(("A", 0.3), (other, 0.3), ("B", 0.4)), ["A", "B"])
-    assert probs(opinion) == pytest.approx([3 / 7, 4 / 7])
-    assert opinion.covered_mass == pytest.approx(0.7)
+    output = by_logprobs(alternatives(("A", 0.3), (other, 0.3), ("B", 0.4)), ["A", "B"])
+    assert probs(output) == pytest.approx([3 / 7, 4 / 7])
+    assert output.covered_mass == pytest.approx(0.7)
 
 
 def test_a_code_that_is_not_listed_gets_the_least_that_is_listed() -> None:
-    opinion = by_logprobs(listed(A=0.9, The=0.04, It=0.01), ["A", "B"])
-    assert probs(opinion) == pytest.approx([0.9 / 0.91, 0.01 / 0.91])
-    assert opinion.covered_mass == pytest.approx(0.9)
+    output = by_logprobs(listed(A=0.9, The=0.04, It=0.01), ["A", "B"])
+    assert probs(output) == pytest.approx([0.9 / 0.91, 0.01 / 0.91])
+    assert output.covered_mass == pytest.approx(0.9)
 
 
 def test_a_code_that_is_not_listed_gets_no_more_than_what_the_list_leaves() -> None:
-    opinion = by_logprobs(listed(A=0.7, The=0.299), ["A", "B"])
-    assert probs(opinion) == pytest.approx([0.7 / 0.701, 0.001 / 0.701])
+    output = by_logprobs(listed(A=0.7, The=0.299), ["A", "B"])
+    assert probs(output) == pytest.approx([0.7 / 0.701, 0.001 / 0.701])
 
 
 def test_a_list_that_leaves_nothing_gives_finite_numbers() -> None:
-    opinion = by_logprobs((("A", 0.0), ("the", -9999.0)), ["A", "B", "C"])
-    assert opinion.logits == pytest.approx((0.0, FLOOR, FLOOR), abs=1e-8)
+    output = by_logprobs((("A", 0.0), ("the", -9999.0)), ["A", "B", "C"])
+    assert output.logits == pytest.approx((0.0, FLOOR, FLOOR), abs=1e-8)
 
 
 def test_what_servers_write_for_minus_infinity_is_the_floor() -> None:
@@ -78,8 +78,8 @@ def test_what_servers_write_for_minus_infinity_is_the_floor() -> None:
 
 
 def test_no_code_at_all_is_no_opinion() -> None:
-    assert by_logprobs(listed(The=0.9, It=0.1), ["A", "B"]) == no_opinion(2, "logprobs")
-    assert probs(no_opinion(4, "votes")) == pytest.approx([0.25] * 4)
+    assert by_logprobs(listed(The=0.9, It=0.1), ["A", "B"]) == uniform_output(2, "logprobs")
+    assert probs(uniform_output(4, "votes")) == pytest.approx([0.25] * 4)
 
 
 def test_rounding_above_one_counts_as_one() -> None:
@@ -87,19 +87,19 @@ def test_rounding_above_one_counts_as_one() -> None:
 
 
 def test_votes_are_smoothed_by_half_a_vote_each() -> None:
-    opinion = by_votes(["A", "A", "A", "B"], ["A", "B"], LABELS)
-    assert probs(opinion) == pytest.approx([3.5 / 5, 1.5 / 5])
-    assert (opinion.covered_mass, opinion.source) == (1.0, "votes")
+    output = by_votes(["A", "A", "A", "B"], ["A", "B"], LABELS)
+    assert probs(output) == pytest.approx([3.5 / 5, 1.5 / 5])
+    assert (output.covered_mass, output.source) == (1.0, "votes")
 
 
 def test_votes_for_nothing_cover_less() -> None:
-    opinion = by_votes(["A", "perhaps", "", "C"], ["A", "B"], LABELS)
-    assert probs(opinion) == pytest.approx([1.5 / 2, 0.5 / 2])
-    assert opinion.covered_mass == 0.25
+    output = by_votes(["A", "perhaps", "", "C"], ["A", "B"], LABELS)
+    assert probs(output) == pytest.approx([1.5 / 2, 0.5 / 2])
+    assert output.covered_mass == 0.25
 
 
 def test_no_valid_vote_is_no_opinion() -> None:
-    assert by_votes(["", "hm"], ["A", "B"], LABELS) == no_opinion(2, "votes")
+    assert by_votes(["", "hm"], ["A", "B"], LABELS) == uniform_output(2, "votes")
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_one_token_is_asked_for_with_its_alternatives(llm: FakeLLM, tmp_path: Pa
 
 def test_an_opinion_tells_its_source_and_what_the_classes_cover(llm: FakeLLM, tmp_path: Path) -> None:
     with opened(llm, tmp_path) as teacher:
-        [opinion] = teacher.opinions(TEXTS[:1]).rows
-    assert opinion.source == "logprobs"
-    assert opinion.covered_mass == pytest.approx(0.8)
+        [output] = teacher.outputs(TEXTS[:1]).rows
+    assert output.source == "logprobs"
+    assert output.covered_mass == pytest.approx(0.8)
 
 
 def test_the_classes_can_be_described_in_a_prompt_of_ones_own(llm: FakeLLM, tmp_path: Path) -> None:
@@ -101,14 +101,14 @@ def test_each_text_is_asked_about_once(llm: FakeLLM, tmp_path: Path) -> None:
         teacher.logits([*TEXTS, *TEXTS], progress=seen.append)
         assert sum(seen) == 2 * len(TEXTS)
         teacher.logits(TEXTS)
-        assert (teacher.scored, teacher.queries) == (len(TEXTS), len(TEXTS))
+        assert (teacher.new_outputs, teacher.queries) == (len(TEXTS), len(TEXTS))
     assert len(llm.requests) == len(TEXTS)
 
 
 def test_a_rejected_question_is_no_opinion_and_the_others_are_asked(llm: FakeLLM, tmp_path: Path) -> None:
     llm.then(told({"messages": [{"content": "<text>\ngood\n</text>"}]}), filtered())
     with opened(llm, tmp_path, concurrency=1) as teacher:
-        rows = teacher.opinions(TEXTS).rows
+        rows = teacher.outputs(TEXTS).rows
     assert [row.covered_mass > 0 for row in rows] == [True, False, True, True]
     assert rows[1].logits == pytest.approx([math.log(0.5)] * 2)
 
@@ -119,8 +119,8 @@ def test_a_rejected_question_is_no_opinion_and_the_others_are_asked(llm: FakeLLM
 def test_a_server_that_returns_nothing_is_noticed_by_the_content_and_said_once(tmp_path: Path) -> None:
     notes: list[str] = []
     with FakeLLM(silent) as llm, opened(llm, tmp_path, notes.append, votes=10) as teacher:
-        rows = teacher.opinions(TEXTS).rows
-        teacher.opinions(["another good one"])
+        rows = teacher.outputs(TEXTS).rows
+        teacher.outputs(["another good one"])
         asked = [body.get("n", 1) for body in llm.requests]
     assert np.exp(rows[0].logits).tolist() == pytest.approx([1.5 / 11, 9.5 / 11])
     assert {row.source for row in rows} == {"votes"}
@@ -140,13 +140,13 @@ def test_nothing_has_many_shapes(tmp_path: Path, nothing: object) -> None:
         return Answer(("A",) * (body.get("n") or 1), logprobs=nothing)
 
     with FakeLLM(script) as llm, opened(llm, tmp_path, votes=3) as teacher:
-        [row] = teacher.opinions(["x"]).rows
+        [row] = teacher.outputs(["x"]).rows
     assert (row.source, np.exp(row.logits).tolist()) == ("votes", pytest.approx([3.5 / 4, 0.5 / 4]))
 
 
 def test_a_server_that_ignores_n_is_asked_until_there_are_enough_votes(tmp_path: Path) -> None:
     with FakeLLM(lambda body: Answer(("A",), "stop")) as llm, opened(llm, tmp_path, votes=3) as teacher:
-        [row] = teacher.opinions(["x"]).rows
+        [row] = teacher.outputs(["x"]).rows
         asked = [(body.get("n", 1), body.get("seed")) for body in llm.requests[1:]]
     assert asked == [(3, 0), (2, 1), (1, 2)]
     assert np.exp(row.logits).tolist() == pytest.approx([3.5 / 4, 0.5 / 4])
@@ -166,7 +166,7 @@ def test_a_server_that_lists_five_alternatives_is_asked_for_five(tmp_path: Path)
         return error(400, most) if body.get("top_logprobs", 0) > 5 else told(body)
 
     with FakeLLM(script) as llm, opened(llm, tmp_path, concurrency=1) as teacher:
-        assert {row.source for row in teacher.opinions(TEXTS).rows} == {"logprobs"}
+        assert {row.source for row in teacher.outputs(TEXTS).rows} == {"logprobs"}
         assert [body["top_logprobs"] for body in llm.requests] == [20, 5, 5, 5, 5]
 
 
@@ -175,14 +175,14 @@ def test_a_single_reply_without_probabilities_is_put_to_the_vote(tmp_path: Path)
         return silent(body) if "no film" in asked_about(body) else told(body)
 
     with FakeLLM(script) as llm, opened(llm, tmp_path) as teacher:
-        rows = teacher.opinions(TEXTS).rows
+        rows = teacher.outputs(TEXTS).rows
     assert [row.source for row in rows] == ["logprobs", "logprobs", "logprobs", "votes"]
 
 
 def test_an_llm_that_names_no_class_is_asked_no_more(tmp_path: Path) -> None:
     with FakeLLM("Well , let me think about it") as llm, opened(llm, tmp_path, votes=2) as teacher:
         with pytest.raises(CodError, match=r"names none of the classes \(A, B\)") as caught:
-            teacher.opinions(TEXTS)
+            teacher.outputs(TEXTS)
         assert len(llm.requests) == 4
     assert "--teacher-prompt" in str(caught.value.hint)
 
@@ -191,12 +191,12 @@ def test_a_thinking_model_that_comes_back_empty_is_an_error_and_not_uniform_labe
     thinks = Answer(("",), "length")
     expected = pytest.raises(CodError, match="names none of the classes")
     with FakeLLM(lambda body: thinks) as llm, opened(llm, tmp_path) as teacher, expected:
-        teacher.opinions(TEXTS)
+        teacher.outputs(TEXTS)
 
 
 def test_one_text_without_an_answer_does_not_stop_the_probe(llm: FakeLLM, tmp_path: Path) -> None:
     with opened(llm.then(filtered()), tmp_path, concurrency=1) as teacher:
-        rows = teacher.opinions(TEXTS).rows
+        rows = teacher.outputs(TEXTS).rows
     assert {row.source for row in rows} == {"logprobs"}
     assert rows[0].covered_mass == 0
 
@@ -217,8 +217,8 @@ def test_demonstrations_are_balanced_turns(llm: FakeLLM, tmp_path: Path) -> None
 
 def test_neither_the_row_itself_nor_its_parent_is_shown(llm: FakeLLM, tmp_path: Path) -> None:
     with opened(llm, tmp_path, demos=6, concurrency=1) as teacher:
-        teacher.opinions(["shot 0", "an edit of shot one"], families=["d/0", "d/1"])
-        teacher.opinions([" shot 2"])
+        teacher.outputs(["shot 0", "an edit of shot one"], families=["d/0", "d/1"])
+        teacher.outputs([" shot 2"])
     for body, kin in zip(llm.requests, ("shot 0", "shot 1", "shot 2"), strict=True):
         text = " ".join(shown(body))
         assert kin not in text
@@ -262,7 +262,7 @@ def test_another_run_takes_opinions_from_the_memory(llm: FakeLLM, tmp_path: Path
     first = probs(llm, tmp_path / "a")
     with opened(llm, tmp_path / "b") as teacher:
         np.testing.assert_array_equal(np.exp(teacher.logits(TEXTS)), first)
-        assert (teacher.scored, teacher.memory_size) == (0, len(TEXTS))
+        assert (teacher.new_outputs, teacher.cache_size) == (0, len(TEXTS))
     assert len(llm.requests) == len(TEXTS)
 
 
@@ -277,7 +277,7 @@ def test_the_memory_keeps_no_text_and_tells_teachers_apart(llm: FakeLLM, tmp_pat
 
 def test_a_cap_leaves_texts_without_an_answer_and_the_rest_is_kept(llm: FakeLLM, tmp_path: Path) -> None:
     with opened(llm, tmp_path, max_calls=2, concurrency=1) as teacher:
-        rows = teacher.opinions(TEXTS)
+        rows = teacher.outputs(TEXTS)
         assert [row is not None for row in rows.rows] == [True, True, False, False]
         assert rows.reason == "--max-calls 2 is reached"
         with pytest.raises(PartialError, match="2 of 4 texts are without an answer of openai:m"):
@@ -346,5 +346,5 @@ def test_what_is_about_llms_stands_in_a_manifest_only_where_one_teaches() -> Non
 def test_null_content_and_no_choices_end_without_a_traceback(tmp_path: Path) -> None:
     with FakeLLM(lambda body: null_content()) as llm, opened(llm, tmp_path, votes=2) as teacher:
         assert isinstance(teacher, BlackBoxTeacher)
-        [row] = teacher.opinions(["x"]).rows
+        [row] = teacher.outputs(["x"]).rows
     assert row.covered_mass == 0

@@ -14,7 +14,7 @@ from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.shared import TeacherOptions
 from cod_cli.store.cache import default_path
 from cod_cli.teachers.base import Teacher
-from cod_cli.teachers.local import WhiteBoxTeacher, match_labels
+from cod_cli.teachers.local import WhiteBoxTeacher, map_labels
 from cod_cli.teachers.open import load_teacher
 from tests.models.tiny import sentences, tiny_classifier
 
@@ -57,13 +57,13 @@ def test_no_text_is_scored_twice(teacher_folder: Path) -> None:
     first = teacher(teacher_folder)
     seen: list[int] = []
     whole = first.logits([*TEXTS, *TEXTS], progress=seen.append)
-    assert first.scored == len(set(TEXTS))
+    assert first.new_outputs == len(set(TEXTS))
     assert sum(seen) == 2 * len(TEXTS)
     np.testing.assert_array_equal(first.logits(TEXTS[3:5]), whole[3:5])
-    assert first.scored == len(set(TEXTS))
+    assert first.new_outputs == len(set(TEXTS))
     second = teacher(teacher_folder)
     np.testing.assert_array_equal(second.logits(TEXTS), whole[: len(TEXTS)])
-    assert second.scored == 0
+    assert second.new_outputs == 0
 
 
 def test_progress_counts_every_text_once(teacher_folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_another_length_or_another_model_is_another_entry(teacher_folder: Path, 
     assert not np.allclose(short.logits([long]), whole, atol=1e-4)
     other = teacher(tiny_classifier(tmp_path, seed=5))
     assert not np.allclose(other.logits([long]), whole, atol=1e-2)
-    assert (short.scored, other.scored) == (1, 1)
+    assert (short.new_outputs, other.new_outputs) == (1, 1)
 
 
 def test_without_the_cache_nothing_is_written(teacher_folder: Path) -> None:
@@ -110,19 +110,19 @@ def test_no_texts_give_no_rows(teacher_folder: Path) -> None:
 
 
 def test_names_match_as_they_are_and_without_regard_to_case() -> None:
-    assert match_labels(["b", "a"], ["a", "b"]) == [1, 0]
-    assert match_labels(["NEGATIVE", "Positive"], ["positive", "negative"]) == [1, 0]
-    assert match_labels(["A", "a"], ["a", "A"]) == [1, 0]
+    assert map_labels(["b", "a"], ["a", "b"]) == [1, 0]
+    assert map_labels(["NEGATIVE", "Positive"], ["positive", "negative"]) == [1, 0]
+    assert map_labels(["A", "a"], ["a", "A"]) == [1, 0]
 
 
 def test_an_option_renames_the_teachers_labels() -> None:
     renamed = "LABEL_0=negative,LABEL_1=positive"
-    assert match_labels(["LABEL_0", "LABEL_1"], ["positive", "negative"], renamed) == [1, 0]
-    assert match_labels(["LABEL_0", "neutral", "pos"], ["pos", "neg", "Neutral"], "LABEL_0=neg") == [2, 0, 1]
+    assert map_labels(["LABEL_0", "LABEL_1"], ["positive", "negative"], renamed) == [1, 0]
+    assert map_labels(["LABEL_0", "neutral", "pos"], ["pos", "neg", "Neutral"], "LABEL_0=neg") == [2, 0, 1]
 
 
 def test_an_option_can_turn_the_teachers_labels_round() -> None:
-    assert match_labels(["no", "yes"], ["no", "yes"], "no=yes,yes=no") == [1, 0]
+    assert map_labels(["no", "yes"], ["no", "yes"], "no=yes,yes=no") == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -138,28 +138,28 @@ def test_the_error_for_unmatched_labels_holds_an_option_that_works(
     teachers: list[str], labels: list[str], option: str
 ) -> None:
     with pytest.raises(CodError, match="are not those of the shots") as caught:
-        match_labels(teachers, labels)
+        map_labels(teachers, labels)
     assert str(caught.value.hint).endswith(f"--teacher-labels {option}")
     pasted = option.strip("'")
-    assert sorted(match_labels(teachers, labels, pasted)) == list(range(len(labels)))
+    assert sorted(map_labels(teachers, labels, pasted)) == list(range(len(labels)))
 
 
 @pytest.mark.parametrize("labels", [["negative"], ["negative", "positive", "mixed"]])
 def test_a_teacher_of_fewer_or_more_classes_cannot_be_used(labels: list[str]) -> None:
     with pytest.raises(CodError, match="are not those of the shots") as caught:
-        match_labels(["negative", "positive"], labels)
+        map_labels(["negative", "positive"], labels)
     assert "--teacher-labels" not in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("option", ["LABEL_7=negative", "LABEL_0=good", "LABEL_0", "LABEL_0=negative,LABEL_0=positive"])
 def test_an_option_that_names_other_labels_is_a_usage_error(option: str) -> None:
     with pytest.raises(UsageError, match="--teacher-labels"):
-        match_labels(["LABEL_0", "LABEL_1"], LABELS, option)
+        map_labels(["LABEL_0", "LABEL_1"], LABELS, option)
 
 
 def test_two_labels_renamed_to_one_are_refused() -> None:
     with pytest.raises(CodError):
-        match_labels(["LABEL_0", "LABEL_1"], LABELS, "LABEL_0=negative,LABEL_1=negative")
+        map_labels(["LABEL_0", "LABEL_1"], LABELS, "LABEL_0=negative,LABEL_1=negative")
 
 
 def test_where_weights_are_needed_an_llm_is_refused() -> None:

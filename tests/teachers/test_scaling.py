@@ -10,12 +10,12 @@ from sklearn import metrics as sk
 from cod_cli.records import Calibration
 from cod_cli.teachers.calibration import (
     TEMPERATURES,
-    cross_fitted,
+    calibrate_logits,
+    cross_fit,
     fit_bias,
     fit_temperature,
     log_likelihood,
     quality,
-    scaled,
 )
 
 LABELS = ["a", "b", "c"]
@@ -67,7 +67,7 @@ def test_contextual_calibration_is_the_papers_renormalised_product() -> None:
     p = special.softmax(content_free, axis=1).mean(axis=0)
     product = special.softmax(answers, axis=1) @ np.diag(1 / p)
     bias = dict(zip(LABELS, fit_bias(content_free).tolist(), strict=True))
-    got = special.softmax(scaled(answers, LABELS, calibration(method="contextual", bias=bias)), axis=1)
+    got = special.softmax(calibrate_logits(answers, LABELS, calibration(method="contextual", bias=bias)), axis=1)
     np.testing.assert_allclose(got, product / product.sum(axis=1, keepdims=True), atol=1e-12)
     # What said nothing is now answered by "no idea".
     one = special.softmax(content_free[:1] + fit_bias(content_free[:1]), axis=1)
@@ -80,9 +80,9 @@ def test_extreme_answers_without_content_stay_finite() -> None:
 
 def test_a_bias_goes_by_name_and_a_temperature_divides() -> None:
     both = calibration(temperature=2.0, bias={"b": 1.0, "a": -1.0})
-    assert scaled([4.0, 2.0], ["b", "a"], both).tolist() == [3.0, 0.0]
-    assert scaled([[4.0, 2.0]], ["a", "b"], both).tolist() == [[1.0, 2.0]]
-    assert scaled([4.0, 2.0], ["a", "b"], None).tolist() == [4.0, 2.0]
+    assert calibrate_logits([4.0, 2.0], ["b", "a"], both).tolist() == [3.0, 0.0]
+    assert calibrate_logits([[4.0, 2.0]], ["a", "b"], both).tolist() == [[1.0, 2.0]]
+    assert calibrate_logits([4.0, 2.0], ["a", "b"], None).tolist() == [4.0, 2.0]
 
 
 def test_no_row_is_scaled_by_a_temperature_that_it_helped_to_choose() -> None:
@@ -90,8 +90,8 @@ def test_no_row_is_scaled_by_a_temperature_that_it_helped_to_choose() -> None:
     expected = [
         logits[i] / fit_temperature(np.delete(logits, i, axis=0), np.delete(truth, i)) for i in range(len(truth))
     ]
-    np.testing.assert_allclose(cross_fitted(logits, truth, folds=30), expected)
-    halves = cross_fitted(logits, truth, folds=2)
+    np.testing.assert_allclose(cross_fit(logits, truth, folds=30), expected)
+    halves = cross_fit(logits, truth, folds=2)
     np.testing.assert_allclose(halves[0::2], logits[0::2] / fit_temperature(logits[1::2], truth[1::2]))
     np.testing.assert_allclose(halves[1::2], logits[1::2] / fit_temperature(logits[0::2], truth[0::2]))
 
@@ -108,7 +108,7 @@ def test_quality_is_brier_and_likelihood_as_scikit_learn_has_them() -> None:
 
 def test_the_right_temperature_makes_an_overconfident_teacher_honest() -> None:
     logits, truth = rows(2000, sharpness=2.5)
-    before, after = quality(logits, truth), quality(cross_fitted(logits, truth, 10), truth)
+    before, after = quality(logits, truth), quality(cross_fit(logits, truth, 10), truth)
     assert after["ece"] < before["ece"] / 2
     assert after["brier"] < before["brier"]
     assert after["log_likelihood"] > before["log_likelihood"]
