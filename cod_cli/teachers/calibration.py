@@ -86,7 +86,7 @@ def calibrate(
     Args:
         method: ``contextual`` asks it about inputs without content; ``temperature`` about labelled rows.
         teacher: any; its ``logits`` are all that is needed.
-        run: whose shots and CFEs are no held-out rows.
+        run: whose shots, CFEs and rivals are no held-out rows.
         shots: the labelled rows where there are no others.
         data: a source of held-out labelled rows; of several splits ``validation`` is read.
 
@@ -155,9 +155,9 @@ def _held_out(run: Run, labels: Sequence[str], data: str) -> _Labelled:
 
 
 def _rows(run: Run, labels: Sequence[str], data: str) -> HeldOut:
-    shots = run.shots.read()
     sampled = run.shots.require().settings
-    own = {shot.text for shot in shots} | {row.text.strip() for row in run.counterfactuals.peek()}
+    made = [*run.shots.read(), *run.counterfactuals.peek(), *run.rival_rows()]
+    own = {row.text.strip() for row in made}
     try:
         # As the shots' source was read; a file of other columns has `text` and `label`.
         table = load_table(
