@@ -11,7 +11,7 @@ import torch
 from cod_cli.data.heldout import HeldOut
 from cod_cli.errors import UsageError
 from cod_cli.evaluation.scores import ZERO_SHOT, Logits
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Session
 from cod_cli.llm.prices import price_within, prices_path, total_usage
 from cod_cli.models.inference import Progress, encode, pad
 from cod_cli.models.load import Encoder
@@ -37,8 +37,8 @@ def open_rival(
     run: Run,
     labels: Sequence[str],
     settings: EvalSettings,
+    session: Session,
     note: Callable[[str], object] | None = None,
-    host: Client | None = None,
 ) -> BlackBoxTeacher:
     """The LLM of ``--in-context``, as the rival of that name: ``zero-shot``, or ``in-context``, which sees shots.
 
@@ -47,8 +47,8 @@ def open_rival(
         run: whose shots it is shown, and where its replies are journalled.
         labels: the run's classes in order.
         settings: which LLM, where, and how it is asked.
+        session: where it is asked, within the limits of the command.
         note: told of what its server does not take.
-        host: a client whose limits it shares.
     """
     shots = run.shots.read()
     limits = {field.name: getattr(settings, field.name) for field in dataclasses.fields(EndpointOptions)}
@@ -59,7 +59,7 @@ def open_rival(
         votes=settings.votes,
         demos=0 if name == ZERO_SHOT else settings.demos or len(shots),
     )
-    return open_llm(options, labels, run.eval_replies, shots, note, host)
+    return open_llm(options, labels, run.eval_replies, session, shots, note)
 
 
 def answers(run: Run, rival: BlackBoxTeacher, rows: HeldOut, settings: EvalSettings, progress: Progress) -> Answers:

@@ -13,7 +13,7 @@ from cod_cli.data.heldout import HeldOut
 from cod_cli.data.source import local_path
 from cod_cli.errors import CodError, PartialError
 from cod_cli.evaluation.scores import Logits
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Session
 from cod_cli.llm.prices import Estimate
 from cod_cli.records import Manifest, SoftLabel, digest, text_sha
 from cod_cli.settings.eval import EvalSettings
@@ -130,7 +130,7 @@ def reference(
     labels: Sequence[str],
     settings: EvalSettings,
     ui: Ui,
-    host: Client | None = None,
+    session: Session,
 ) -> Reference | Unasked | None:
     """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone.
 
@@ -140,7 +140,7 @@ def reference(
         labels: the run's classes in order.
         settings: an LLM is asked only where they say so.
         ui: told of what is missing.
-        host: a client whose limits an LLM shares.
+        session: where an LLM is asked, within the limits of the command.
 
     Raises:
         PartialError: an LLM has not answered everything; all else is saved.
@@ -158,7 +158,7 @@ def reference(
         return Unasked(made.settings["teacher"], len(missing))
     if missing:
         try:
-            known |= _ask_teacher(run, made, labels, missing, settings, ui, host)
+            known |= _ask_teacher(run, made, labels, missing, settings, ui, session)
         except CodError as error:
             if llm:
                 raise
@@ -178,7 +178,9 @@ def reference(
     return Reference(made.settings["teacher"], made.teacher + fitted, logits, pairs)
 
 
-def unasked(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings) -> Estimate | None:
+def unasked(
+    run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, session: Session
+) -> Estimate | None:
     """What asking an LLM that is the teacher about all rows would take; None where the teacher is none."""
     made = run.soft_labels.manifest()
     if made is None or made.teacher is None or not made.settings.get("teacher"):
@@ -188,7 +190,7 @@ def unasked(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettin
         return None
     pairs = held_out_pairs(run, rows, made.teacher)
     texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
-    with open_llm(options, labels, run.eval_replies, run.shots.read()) as teacher:
+    with open_llm(options, labels, run.eval_replies, session, run.shots.read()) as teacher:
         return teacher.estimate(list(_missing(texts, _known(run, made, labels)).values()))
 
 
@@ -223,16 +225,16 @@ def _ask_teacher(
     texts: Mapping[str, str],
     settings: EvalSettings,
     ui: Ui,
-    host: Client | None,
+    session: Session,
 ) -> dict[str, SoftLabel]:
     with open_teacher(
         recorded_options(made, settings),
         labels,
         run.eval_replies,
+        session,
         shots=run.shots.read(),
         batch_size=settings.batch_size,
         note=ui.note,
-        beside=host,
     ) as teacher:
         if teacher.fingerprint != made.teacher:
             raise CodError(

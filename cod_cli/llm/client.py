@@ -2,15 +2,16 @@
 
 import asyncio
 import random
-import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from functools import partial
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Any, Self, TypeVar
 
 import openai
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openai.types.chat import ChatCompletion
 
 from cod_cli.llm.endpoint import Dialect, NoReplyError, RejectedError, api_key, endpoint_url, explain, scrub
@@ -27,48 +28,74 @@ BUSY_TRIES = 12
 _HOPELESS = 3
 _CONNECT_S = 10.0
 _Deliver = Callable[[Outcome | BaseException], None]
+T = TypeVar("T")
+
+
+class Session:
+    """What all clients of one command share: limits, what is spent, and an event loop; a context manager.
+
+    Stages open one and hand it to whatever asks an LLM. The loop runs in a thread of its own, which starts with the
+    first request: a session that sends nothing costs nothing. Close its clients first.
+
+    Args:
+        limits: what may be under way and spent, by all clients together.
+        backoff: seconds before the second try of a request; doubled for each further one.
+    """
+
+    def __init__(self, limits: Limits | None = None, *, backoff: float = 0.5) -> None:
+        self.limits = limits or Limits()
+        self.backoff = backoff
+        self.pace = Pace(self.limits, backoff)
+        self._portal: BlockingPortal | None = None
+        self._thread = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.close()
+
+    def start(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> "Future[T]":
+        """Begin some work on the loop; cancelling the future cancels it."""
+        if self._portal is None:
+            self._portal = self._thread.enter_context(start_blocking_portal())
+        return self._portal.start_task_soon(work, *arguments)
 
 
 class Client:
-    """Asks one model at one endpoint; a plain iterator outside, an event loop in a thread of its own inside.
+    """Asks one model at one endpoint; a plain iterator outside, coroutines on the session's loop inside.
 
     Args:
         model: its name at the endpoint.
+        session: whose limits hold, and which outlives the client.
         base_url: see `endpoint_url`.
-        limits: what may be under way and spent.
         price: for the cost in `spent` and the cap on it.
         journal: where replies are written before they are used, and found when they are asked for again.
             It is closed with the client.
         cache: replies of other runs.
         note: told once of what this server does not take.
-        backoff: seconds before the second try; doubled for each further one.
-        beside: a client whose limits and spending are shared, and which is closed after this one.
     """
 
     def __init__(
         self,
         model: str,
+        session: Session,
         *,
         base_url: str | None = None,
-        limits: Limits | None = None,
         price: Price | None = None,
         journal: Journal[Any] | None = None,
         cache: Cache[str] | None = None,
         note: Callable[[str], object] | None = None,
-        backoff: float = 0.5,
-        beside: "Client | None" = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint_url(base_url)
-        self._pace: Pace = beside._pace if beside else Pace(limits or Limits(), backoff)
-        self._limits = self._pace.limits
+        self._session = session
+        self._limits, self._pace = session.limits, session.pace
         self._price = price
         self._journal, self._cache = journal, cache
         self._dialect = Dialect(self.endpoint, note or (lambda text: None))
-        self._backoff = backoff
-        self._background: Background = beside._background if beside else Background()
-        self._is_guest = beside is not None
         self._sdk: openai.AsyncOpenAI | None = None
+        self._sending: set[asyncio.Task[Any]] = set()
         self._heard = False
         self._in_vain = 0
 
@@ -80,12 +107,9 @@ class Client:
 
     def close(self) -> None:
         """Let go of connections and journal; whatever has arrived is on disk afterwards."""
-        if not self._is_guest:
-            self._background.cancel()
-        if self._sdk is not None and self._background.running:
-            self._background.start(self._sdk.close()).result()
-        if not self._is_guest:
-            self._background.close()
+        if self._sdk is not None:
+            self._session.start(self._hang_up, self._sdk).result()
+            self._sdk = None
         if self._journal is not None:
             self._journal.close()
 
@@ -135,7 +159,7 @@ class Client:
         outcome = self._look_up(request)
         if outcome is None:
             self._connect()
-            return self._background.start(self._answer_durably(request, deliver))
+            return self._session.start(self._answer_durably, request, deliver)
         if outcome.source == "journal":
             deliver(outcome)
         else:
@@ -167,7 +191,18 @@ class Client:
             timeout = openai.Timeout(self._limits.timeout, connect=min(self._limits.timeout, _CONNECT_S))
             self._sdk = openai.AsyncOpenAI(api_key=api_key(), base_url=self.endpoint, max_retries=0, timeout=timeout)
 
+    async def _hang_up(self, sdk: openai.AsyncOpenAI) -> None:
+        # A caller that was interrupted has not cancelled what it asked for; none of it may reach a closed journal.
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        await sdk.close()
+
     async def _answer_durably(self, request: Request, deliver: _Deliver) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
         try:
             outcome = await self._answer(request)
         except Exception as error:
@@ -207,7 +242,8 @@ class Client:
             # Everybody waits: the next request would be turned away like this one.
             self._pace.busy(fault.wait)
         else:
-            await asyncio.sleep(max(fault.wait or 0.0, self._backoff * 2 ** (tries - 1) * random.uniform(0.5, 1)))
+            own = self._session.backoff * 2 ** (tries - 1) * random.uniform(0.5, 1)
+            await asyncio.sleep(max(fault.wait or 0.0, own))
 
     async def _send(self, request: Request, expected: Expected) -> Outcome:
         """One request, one reply; sent again only where the server wants a parameter left out."""
@@ -261,48 +297,3 @@ class Client:
 
 def _put(done: "SimpleQueue[Any]", number: int, request: Request, outcome: Outcome | BaseException) -> None:
     done.put((number, request, outcome))
-
-
-T = TypeVar("T")
-
-
-class Background:
-    """Runs coroutines beside the caller's thread; the thread starts with the first one."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether anything has been started, and not been closed since."""
-        return self._loop is not None
-
-    def start(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Begin some work; cancelling the future cancels it."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
-            self._thread.start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def cancel(self) -> None:
-        """Cancel what is still under way."""
-        if self._loop is not None:
-            self.start(_cancel_all()).result()
-
-    def close(self) -> None:
-        """Cancel what is still under way and end the thread."""
-        self.cancel()
-        if self._loop is not None and self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-            self._loop = None
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -15,6 +15,8 @@ from cod_cli.counterfactuals.rounds import fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Readings, Verifier, load_judge, read_by, targets
 from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate, Price
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import CounterfactSettings
@@ -63,19 +65,21 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     _check(settings, labels)
     run = hold_out(run, settings, labels) if settings.held_out else run
     shots = run.shots.read()
-    with _teacher(run, settings, labels, ui) as teacher:
-        return _counterfact(run, settings, shots, labels, teacher, ui)
+    with Session(Limits.of(settings)) as session, _teacher(run, settings, labels, session, ui) as teacher:
+        return _counterfact(run, settings, shots, labels, teacher, session, ui)
 
 
 @contextmanager
-def _teacher(run: Run, settings: CounterfactSettings, labels: Sequence[str], ui: Ui) -> Iterator[AnyTeacher | None]:
+def _teacher(
+    run: Run, settings: CounterfactSettings, labels: Sequence[str], session: Session, ui: Ui
+) -> Iterator[AnyTeacher | None]:
     """The teacher that checks, None where none is named."""
     if not settings.teacher:
         yield None
         return
     # The run's own shots are shown to an LLM, also where held-out rows stand in their place.
     own = Run(run.folder)
-    with open_teacher(settings, labels, own.teacher_replies, shots=own.shots.read(), note=ui.note) as teacher:
+    with open_teacher(settings, labels, own.teacher_replies, session, shots=own.shots.read(), note=ui.note) as teacher:
         yield teacher
 
 
@@ -85,6 +89,7 @@ def _counterfact(
     shots: Sequence[Shot],
     labels: list[str],
     teacher: AnyTeacher | None,
+    session: Session,
     ui: Ui,
 ) -> CounterfactResult | CounterfactPlan:
     started = perf_counter()
@@ -95,7 +100,7 @@ def _counterfact(
         run.archive(run.counterfactuals.path, run.counterfactuals.meta, run.attempts, run.replies)
     forget_empty_start(run)
     manifest = run.counterfactuals.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
-    with _generators(run, settings, labels, shots, teacher, ui) as generators:
+    with _generators(run, settings, labels, shots, teacher, session, ui) as generators:
         unasked = settings.dry_run and settings.llm is not None
         read = read_by(None if unasked else teacher, shots, labels)
         ledger = Ledger(run, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
@@ -153,12 +158,12 @@ def _generators(
     labels: Sequence[str],
     shots: Sequence[Shot],
     teacher: AnyTeacher | None,
+    session: Session,
     ui: Ui,
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":
-        beside = teacher.client if isinstance(teacher, BlackBoxTeacher) else None
-        with open_generator(run.replies, settings, labels, ui.note, beside) as llm:
+        with open_generator(run.replies, settings, labels, session, ui.note) as llm:
             yield [llm, open_editor(teacher, training_texts(run, ui.note))] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
         yield [open_pairs(settings.from_file, shots, labels, ui.note)]

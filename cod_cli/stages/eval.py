@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,7 +21,8 @@ from cod_cli.evaluation.scores import (
     predicted,
     scored,
 )
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Session
+from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate
 from cod_cli.metrics import METRICS
@@ -91,6 +91,8 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
             f"{run.students} holds no finished student", f"train one: `cod distill {run.folder} --student MODEL`"
         )
     require_one_price(run, settings)
+    if settings.in_context is not None:
+        endpoint_url(settings.base_url)  # refused before anything is scored
     if settings.force and not settings.dry_run:
         old = (run.scores, run.teacher_labels)
         run.archive(run.predictions, *(path for file in old for path in (file.path, file.meta)))
@@ -104,26 +106,21 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
         label_names=settings.label_names,
     )
     ui.note(_what_is_used(data, rows))
-    if settings.dry_run:
-        return EvalPlan(rows.split, len(rows.ids), _estimates(run, rows, labels, settings))
-    with _host(settings) as host:
-        return _evaluate(run, data, rows, labels, students, settings, ui, host)
+    with Session(Limits.of(settings)) as session:
+        if settings.dry_run:
+            return EvalPlan(rows.split, len(rows.ids), _estimates(run, rows, labels, settings, session))
+        return _evaluate(run, data, rows, labels, students, settings, ui, session)
 
 
-def _host(settings: EvalSettings) -> AbstractContextManager[Client | None]:
-    """A client that asks nothing itself, whose limits all share who do; None where nobody may be asked."""
-    if settings.in_context is None and not settings.teacher_on_split:
-        return nullcontext()
-    return Client("", base_url=settings.base_url, limits=Limits.of(settings))
-
-
-def _estimates(run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings) -> dict[str, Estimate]:
+def _estimates(
+    run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, session: Session
+) -> dict[str, Estimate]:
     found = {}
-    missing = unasked(run, rows, labels, settings)
+    missing = unasked(run, rows, labels, settings, session)
     if missing is not None:
         found[TEACHER] = missing
     for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
-        with open_rival(name, run, labels, settings) as rival:
+        with open_rival(name, run, labels, settings, session) as rival:
             found[name] = rival.estimate(rows.texts)
     if not found:
         raise UsageError("--dry-run is about an LLM's cost, and none would be asked", "add --in-context openai:MODEL")
@@ -138,9 +135,9 @@ def _evaluate(
     students: Mapping[str, Student],
     settings: EvalSettings,
     ui: Ui,
-    host: Client | None,
+    session: Session,
 ) -> EvalResult:
-    found = reference(run, data, rows, labels, settings, ui, host)
+    found = reference(run, data, rows, labels, settings, ui, session)
     lacking = str(found) if isinstance(found, Unasked) else None
     teacher = None if isinstance(found, Unasked) else found
     if lacking:
@@ -154,7 +151,7 @@ def _evaluate(
         *_score_teacher(book, teacher),
         *_score_neighbours(run, book, teacher, settings, ui),
         *_score_students(run, book, students, teacher, settings, ui),
-        *_score_llm(run, book, teacher, settings, ui, host),
+        *_score_llm(run, book, teacher, settings, ui, session),
     ]
     book.close()
     return EvalResult(
@@ -227,12 +224,12 @@ def _score_neighbours(
 
 
 def _score_llm(
-    run: Run, book: ScoreBook, teacher: Reference | None, settings: EvalSettings, ui: Ui, host: Client | None
+    run: Run, book: ScoreBook, teacher: Reference | None, settings: EvalSettings, ui: Ui, session: Session
 ) -> list[str]:
     """Score the LLM of ``--in-context`` itself, without and with shots in its prompt; the rivals that were scored."""
     new = []
     for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
-        with open_rival(name, run, book.labels, settings, ui.note, host) as rival:
+        with open_rival(name, run, book.labels, settings, session, ui.note) as rival:
             digest = _digest(rival.fingerprint, book.rows.digest, teacher)
             if book.holds(name, digest):
                 continue

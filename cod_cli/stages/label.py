@@ -6,6 +6,8 @@ from time import perf_counter
 from typing import Any
 
 from cod_cli.errors import CodError, PartialError, UsageError
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate
 from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
 from cod_cli.settings.label import LabelSettings
@@ -96,14 +98,18 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
     inputs = _read(run)
     rows = inputs.rows(labels)
     settings = with_endpoint(with_recorded_teacher(run, settings))
-    with open_teacher(
-        settings,
-        labels,
-        run.teacher_replies,
-        shots=inputs.shots,
-        batch_size=settings.batch_size,
-        note=ui.note,
-    ) as teacher:
+    with (
+        Session(Limits.of(settings)) as session,
+        open_teacher(
+            settings,
+            labels,
+            run.teacher_replies,
+            session,
+            shots=inputs.shots,
+            batch_size=settings.batch_size,
+            note=ui.note,
+        ) as teacher,
+    ):
         if settings.dry_run:
             return _plan(run, rows, labels, teacher)
         work = _Work(run, settings, inputs, rows, labels, teacher)

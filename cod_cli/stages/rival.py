@@ -20,6 +20,8 @@ from cod_cli.counterfactuals.rounds import QUERIES, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import SameClass, Unchecked, Verifier, read_by, targets
 from cod_cli.data.heldout import draw_pool, training_texts
 from cod_cli.errors import CodError, UsageError
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.mixes import RIVALS, select
 from cod_cli.records import Counterfactual, Shot
 from cod_cli.settings.rival import RivalSettings
@@ -190,7 +192,10 @@ def _generators(run: Run, shared: _Shared, settings: RivalSettings) -> Iterator[
     kind, ui = settings.kind, shared.ui
     if RIVALS[kind].llm:
         prompted = dataclasses.replace(settings, prompt=settings.prompt or (kind,))
-        with open_generator(run.replies, prompted, shared.labels, ui.note) as llm:
+        with (
+            Session(Limits.of(settings)) as session,
+            open_generator(run.replies, prompted, shared.labels, session, ui.note) as llm,
+        ):
             yield [llm]
     elif kind in ("eda", "aeda"):
         texts = training_texts(shared.run, ui.note) if kind == "eda" else []

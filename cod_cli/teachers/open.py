@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cod_cli.errors import UsageError
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Client, Session
 from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.journal import open_teacher_journal
-from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import find_price, price_within, total_usage
 from cod_cli.llm.prompts import class_messages, find_prompt
 from cod_cli.models.folder import fingerprint
@@ -61,20 +60,20 @@ def open_teacher(
     settings: TeacherOptions,
     labels: Sequence[str],
     replies: Path,
+    session: Session,
     *,
     shots: Sequence[Shot] = (),
     batch_size: int = 32,
     note: Callable[[str], object] | None = None,
-    beside: Client | None = None,
 ) -> Iterator[AnyTeacher]:
     """The teacher of ``--teacher``, whatever it is; what an LLM says is journalled in ``replies``.
 
     Args:
         labels: the run's classes in order.
+        session: where an LLM is asked, within the limits of the command.
         shots: where an LLM's demonstrations are taken from.
         batch_size: texts in one forward pass of a model.
         note: told of what an LLM's server does not take.
-        beside: a client whose limits an LLM shares.
 
     Raises:
         UsageError: no teacher named, a prompt that does not fit, a cap on cost without a price.
@@ -83,7 +82,7 @@ def open_teacher(
     if settings.llm is None:
         yield load_teacher(settings, labels, batch_size=batch_size)
     else:
-        with open_llm(settings, labels, replies, shots, note, beside) as teacher:
+        with open_llm(settings, labels, replies, session, shots, note) as teacher:
             yield teacher
 
 
@@ -91,9 +90,9 @@ def open_llm(
     settings: TeacherOptions,
     labels: Sequence[str],
     replies: Path,
+    session: Session,
     shots: Sequence[Shot] = (),
     note: Callable[[str], object] | None = None,
-    beside: Client | None = None,
 ) -> BlackBoxTeacher:
     """The LLM of ``--teacher openai:MODEL``; see `open_teacher`."""
     if not settings.llm:
@@ -108,12 +107,11 @@ def open_llm(
     price = price_within(settings.llm, settings.llm_price, settings.max_cost)
     client = Client(
         settings.llm,
+        session,
         base_url=settings.llm_url,
-        limits=Limits.of(settings),
         price=price,
         journal=open_teacher_journal(replies),
         note=note,
-        beside=beside,
     )
     return BlackBoxTeacher(
         client,

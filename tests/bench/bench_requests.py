@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Client, Session
 from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.messages import Request
 from cod_cli.llm.pacing import Limits
@@ -61,7 +61,10 @@ def bench(delay: float, rounds: list[int]) -> list[tuple[int, float, float]]:
     results, first = [], 10**6
     with tempfile.TemporaryDirectory() as folder:
         journal = open_reply_journal(Path(folder) / "2-replies.jsonl")
-        with Client("m", base_url=ours.recv(), limits=Limits(concurrency=CONCURRENCY), journal=journal) as client:
+        with (
+            Session(Limits(concurrency=CONCURRENCY)) as session,
+            Client("m", session, base_url=ours.recv(), journal=journal) as client,
+        ):
             timed(client, CONCURRENCY)
             for n in rounds:
                 results.append((n, timed(client, n, first), resident_mb()))

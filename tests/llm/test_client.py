@@ -9,13 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cod_cli.errors import CodError
-from cod_cli.llm.client import BUSY_TRIES, TRIES, Client
+from cod_cli.llm.client import BUSY_TRIES, TRIES, Client, Session
 from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.messages import MALFORMED, REFUSED, Choice, Outcome, Request
 from cod_cli.llm.pacing import Limits
@@ -59,9 +60,13 @@ def echo(body: Body) -> str:
     return "re: " + str(body["messages"][-1]["content"])
 
 
-def client(llm: FakeLLM, *, timeout: float = 5.0, concurrency: int = 4, **rest: Any) -> Client:
+@contextmanager
+def client(
+    llm: FakeLLM, *, timeout: float = 5.0, concurrency: int = 4, backoff: float = 0.01, **rest: Any
+) -> Iterator[Client]:
     limits = rest.pop("limits", Limits(concurrency=concurrency, timeout=timeout))
-    return Client("m", base_url=llm.url, **{"limits": limits, "backoff": 0.01} | rest)
+    with Session(limits, backoff=backoff) as session, Client("m", session, base_url=llm.url, **rest) as asking:
+        yield asking
 
 
 def ask(llm: FakeLLM, *requests: Request, **options: Any) -> dict[str, Outcome]:
@@ -210,8 +215,7 @@ def test_when_nothing_is_answered_any_more_the_rest_is_not_sent(llm: FakeLLM) ->
 
 
 def test_a_server_that_is_not_there_is_given_up_within_half_a_minute() -> None:
-    nowhere = Client("m", base_url="http://127.0.0.1:9/v1", backoff=0.02)
-    with nowhere as asking:
+    with Session(backoff=0.02) as session, Client("m", session, base_url="http://127.0.0.1:9/v1") as asking:
         outcomes = [outcome for _, outcome in asking.ask(map(request, range(100)))]
     assert len(outcomes) == 100
     assert all("no connection to http://127.0.0.1:9/v1" in str(outcome.error) for outcome in outcomes)
@@ -480,13 +484,16 @@ def test_model_and_endpoint_change_the_key_and_names_do_not() -> None:
 _ASK = """
 import sys
 from cod_cli.llm.journal import open_reply_journal
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Client, Session
 from cod_cli.llm.pacing import Limits
 from tests.llm.asking import request
 url, path, n, concurrency = sys.argv[1:]
 limits = Limits(concurrency=int(concurrency), timeout=0.5)
 from pathlib import Path
-with Client("m", base_url=url, limits=limits, journal=open_reply_journal(Path(path)), backoff=0.01) as client:
+with (
+    Session(limits, backoff=0.01) as session,
+    Client("m", session, base_url=url, journal=open_reply_journal(Path(path))) as client,
+):
     print("ready", flush=True)
     for asked, outcome in client.ask(map(request, range(int(n)))):
         print(asked.shot_id, outcome.error, flush=True)

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from cod_cli.errors import CodError, PartialError, UsageError
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.records import Shot, TeacherReply
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.label import LabelSettings
@@ -56,9 +59,15 @@ def llm() -> Iterator[FakeLLM]:
         yield server
 
 
-def opened(llm: FakeLLM, folder: Path, note: Callable[[str], object] | None = None, **options: Any) -> Any:
+@contextmanager
+def opened(llm: FakeLLM, folder: Path, note: Callable[[str], object] | None = None, **options: Any) -> Iterator[Any]:
     settings = LabelSettings(teacher="openai:m", base_url=llm.url, **{"timeout": 5.0} | options)
-    return open_teacher(settings, LABELS, folder / "3-replies.jsonl", shots=SHOTS, note=note)
+    replies = folder / "3-replies.jsonl"
+    with (
+        Session(Limits.of(settings)) as session,
+        open_teacher(settings, LABELS, replies, session, shots=SHOTS, note=note) as teacher,
+    ):
+        yield teacher
 
 
 def probs(llm: FakeLLM, folder: Path, texts: list[str] = TEXTS, **options: Any) -> np.ndarray:
@@ -313,7 +322,7 @@ def test_options_that_do_not_fit_are_refused_before_a_file_is_made(
     llm: FakeLLM, tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
     settings = LabelSettings(**{"teacher": "openai:m", "base_url": llm.url} | options)
-    with pytest.raises(UsageError, match=said), open_teacher(settings, LABELS, tmp_path / "3-replies.jsonl"):
+    with pytest.raises(UsageError, match=said), open_teacher(settings, LABELS, tmp_path / "3-replies.jsonl", Session()):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -321,7 +330,7 @@ def test_options_that_do_not_fit_are_refused_before_a_file_is_made(
 def test_more_classes_than_letters_are_refused(llm: FakeLLM, tmp_path: Path) -> None:
     settings = LabelSettings(teacher="openai:m", base_url=llm.url)
     with pytest.raises(UsageError, match="there are 30"):
-        open_teacher(settings, [str(i) for i in range(30)], tmp_path / "r.jsonl").__enter__()
+        open_teacher(settings, [str(i) for i in range(30)], tmp_path / "r.jsonl", Session()).__enter__()
 
 
 def test_in_counterfact_the_teacher_may_live_elsewhere_and_cost_otherwise() -> None:

@@ -8,10 +8,10 @@ from cod_cli.counterfactuals.generators.base import Need, Proposal, Rejected
 from cod_cli.counterfactuals.replies import Reading, read_reply
 from cod_cli.data.tasks import prompt_family
 from cod_cli.errors import UsageError
-from cod_cli.llm.client import Client
+from cod_cli.llm.client import Client, Session
 from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.messages import Outcome, Request
-from cod_cli.llm.pacing import Limits, Spent
+from cod_cli.llm.pacing import Spent
 from cod_cli.llm.prices import Estimate, Price, estimate, price_within
 from cod_cli.llm.prompts import Prompt, find_prompt, messages
 from cod_cli.settings.shared import LLMOptions
@@ -110,12 +110,12 @@ def open_generator(
     replies: Path,
     settings: LLMOptions,
     labels: Sequence[str],
+    session: Session,
     note: Callable[[str], object] | None = None,
-    beside: Client | None = None,
 ) -> OpenAIGenerator:
     """The generator that a command's options ask for; replies are journalled in ``replies``.
 
-    Without ``--prompt`` the shipped one is taken that fits the labels. It keeps the limits together with ``beside``.
+    Without ``--prompt`` the shipped one is taken that fits the labels.
 
     Raises:
         UsageError: no model, an unknown prompt or one given twice, a base URL that is none, a cap on cost without
@@ -128,13 +128,12 @@ def open_generator(
     price = price_within(settings.model, settings.price, settings.max_cost)
     client = Client(
         settings.model,
+        session,
         base_url=settings.base_url,
-        limits=Limits.of(settings),
         price=price,
         journal=open_reply_journal(replies),
         cache=Cache[str](default_path("replies")) if settings.cache else None,
         note=note,
-        beside=beside,
     )
     return OpenAIGenerator(client, wordings, labels, settings, price)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cod_cli.data.heldout import rows_to_score
 from cod_cli.evaluation.scores import ZERO_SHOT
+from cod_cli.llm.client import Session
 from cod_cli.llm.prices import Estimate
 from cod_cli.mixes import RIVALS
 from cod_cli.records import SweepPlan
@@ -99,7 +100,7 @@ def _split(run: Run, plan: RunPlan, *, asked_before: bool) -> Iterator[Estimate]
             label_column=plan.eval.label_column,
             label_names=plan.eval.label_names,
         )
-        with open_llm(plan.label, labels, run.eval_replies, run.shots.read()) as teacher:
+        with Session() as session, open_llm(plan.label, labels, run.eval_replies, session, run.shots.read()) as teacher:
             yield teacher.estimate(rows.texts)
 
 

@@ -1,6 +1,7 @@
 """The LLM generator: what it asks, what it makes of the replies, what it estimates."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from cod_cli.counterfactuals.generators.base import Need, Proposal
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.errors import CodError, UsageError
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.records import Reply, Shot
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.store.jsonl import read_records
@@ -35,9 +38,12 @@ def as_asked(body: dict[str, list[dict[str, str]]]) -> str:
     return text.replace("dull", "clever").replace("long", "short")
 
 
-def generator(llm: FakeLLM, folder: Path, **options: object) -> OpenAIGenerator:
+@contextmanager
+def generator(llm: FakeLLM, folder: Path, **options: object) -> Iterator[OpenAIGenerator]:
     settings = CounterfactSettings(model="m", base_url=llm.url, **options)  # type: ignore[arg-type]
-    return open_generator(folder / "2-replies.jsonl", settings, LABELS)
+    replies = folder / "2-replies.jsonl"
+    with Session(Limits.of(settings)) as session, open_generator(replies, settings, LABELS, session) as writer:
+        yield writer
 
 
 def propose(llm: FakeLLM, folder: Path, *needs: Need, **options: object) -> list[Proposal]:
@@ -82,7 +88,7 @@ def test_the_prompt_is_the_one_that_fits_the_labels(llm: FakeLLM, tmp_path: Path
         assert str(writer.prompts[0]).startswith("sentiment@")
         assert writer.name == "openai:m"
     settings = CounterfactSettings(model="m", base_url=llm.url)
-    with open_generator(tmp_path / "2-replies.jsonl", settings, ["ham", "spam"]) as writer:
+    with open_generator(tmp_path / "2-replies.jsonl", settings, ["ham", "spam"], Session()) as writer:
         assert str(writer.prompts[0]).startswith("generic@")
 
 
@@ -157,7 +163,7 @@ def test_each_need_is_asked_with_its_own_prompt_and_the_reply_says_so(llm: FakeL
 
 def test_the_same_prompt_twice_is_a_usage_error(llm: FakeLLM, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="same prompt twice"):
-        generator(llm, tmp_path, prompt=("sentiment", "sentiment"))
+        generator(llm, tmp_path, prompt=("sentiment", "sentiment")).__enter__()
 
 
 def test_another_run_takes_the_reply_from_the_cache_and_journals_it_free_of_charge(
@@ -208,18 +214,18 @@ def test_what_was_spent_is_counted(llm: FakeLLM, tmp_path: Path) -> None:
 
 def test_without_a_model_nothing_can_be_asked(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        open_generator(tmp_path / "2-replies.jsonl", CounterfactSettings(), LABELS)
+        open_generator(tmp_path / "2-replies.jsonl", CounterfactSettings(), LABELS, Session())
     assert "--model" in str(caught.value.hint)
 
 
 def test_a_cap_on_cost_needs_a_price(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--max-cost needs a price"):
-        open_generator(tmp_path / "2-replies.jsonl", CounterfactSettings(model="m", max_cost=1.0), LABELS)
+        open_generator(tmp_path / "2-replies.jsonl", CounterfactSettings(model="m", max_cost=1.0), LABELS, Session())
 
 
 def test_a_second_process_on_the_same_run_is_refused(llm: FakeLLM, tmp_path: Path) -> None:
     with generator(llm, tmp_path), pytest.raises(CodError, match="another process is writing"):
-        generator(llm, tmp_path)
+        generator(llm, tmp_path).__enter__()
 
 
 def test_nothing_asked_leaves_no_file(llm: FakeLLM, tmp_path: Path) -> None:
