@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from cod_cli.errors import CodError
@@ -153,17 +151,3 @@ def number(value: float | None, percent: bool = False, *, digits: int | None = N
     if digits is None:
         digits = 1 if percent else 3
     return f"{100 * value if percent else value:.{digits}f}"
-
-
-def bare_table(title: str, **options: Any) -> Table:
-    """A table with a title and a line under its head."""
-    return Table(
-        title=printable(title),
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=0,
-        **options,
-    )

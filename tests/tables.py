@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 
 from cod_cli.report.comparison import Cell, Contrast, compare
+from cod_cli.report.rendering import plain
 from cod_cli.report.results import read_evidence
-from cod_cli.report.tables import marked_name, ordered, p_value, signed, spread
+from cod_cli.report.tables import change, interval, marked_name, p_value, spread
 
 
 def table(folder: Path, baseline: str | None = None) -> list[str]:
@@ -15,23 +16,23 @@ def table(folder: Path, baseline: str | None = None) -> list[str]:
     contrasts = {(c.task, c.split, c.k, c.arm): c for c in comparison.contrasts}
     headings = ["k", "arm", "accuracy %", "compared with", "difference", "95% interval", "p, Holm", "in words"]
     rows = [headings, ["---"] * len(headings)]
-    rows += [_row(cell, contrasts.get((*cell.key, cell.arm))) for cell in ordered(comparison)]
+    rows += [_row(cell, contrasts.get((*cell.key, cell.arm))) for cell in comparison.in_order()]
     if len(tasks) > 1:
-        first = ["task", "---", *(cell.task for cell in ordered(comparison))]
+        first = ["task", "---", *(cell.task for cell in comparison.in_order())]
         rows = [[task, *row] for task, row in zip(first, rows, strict=True)]
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _row(cell: Cell, contrast: Contrast | None) -> list[str]:
-    reached = [str(cell.k), marked_name(cell), spread(cell.metrics().get("accuracy"), "accuracy")]
+    reached = [str(cell.k), marked_name(cell), plain(spread(cell.metrics().get("accuracy"), "accuracy"))]
     if contrast is None:
         return [*reached, "", "", "", "", ""]
     found = contrast.difference
     if found is None:
         return [*reached, contrast.against, "", "", "", contrast.verdict]
-    interval = [signed(bound, percent=True) for bound in vars(found.interval).values()] if found.interval else []
-    p = "" if contrast.adjusted is None else p_value(contrast.adjusted)
-    return [*reached, contrast.against, signed(found.mean, percent=True), " to ".join(interval), p, contrast.verdict]
+    p = "" if contrast.adjusted is None else plain(p_value(contrast.adjusted))
+    between = plain(interval(contrast)) if found.interval else ""
+    return [*reached, contrast.against, plain(change(found.mean, "accuracy")), between, p, contrast.verdict]
 
 
 if __name__ == "__main__":

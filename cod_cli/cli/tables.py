@@ -3,21 +3,23 @@
 All of it reads well at 80 columns and when it is piped; numbers are never cut short.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Group as Stack
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from cod_cli.counterfactuals import edits
-from cod_cli.counterfactuals.quality import QUALITY, QualityReport
+from cod_cli.counterfactuals.quality import QualityReport
 from cod_cli.evaluation.scores import TEACHER, Arm, Reached, arms, base_name
-from cod_cli.metrics import METRICS, Summary
+from cod_cli.metrics import METRICS, Metric, Summary
 from cod_cli.records import Attempt, Calibration, Counterfactual, Score
-from cod_cli.report.tables import spread
-from cod_cli.ui import CUT_CAPTION, CUT_MARK, MISSING, OTHER_MARK, bare_table, number, printable
+from cod_cli.report.rendering import Column, Group, Row, Table, exact, measure, text, to_rich
+from cod_cli.report.tables import Line, by_class, parts_of, spread
+from cod_cli.report.tables import quality as quality_table
+from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, printable
 
 
 def scores(rows: Sequence[Score], cut: Collection[str] = (), lacking: str | None = None) -> RenderableType:
@@ -29,7 +31,7 @@ def scores(rows: Sequence[Score], cut: Collection[str] = (), lacking: str | None
     places = dict.fromkeys((row.task, row.split) for row in rows)
     tables = [_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places]
     below = [*([lacking] if lacking else []), *(_taken(row) for row in rows if row.usage)]
-    return Group(*tables, *map(printable, below))
+    return Stack(*map(to_rich, tables), *map(printable, below))
 
 
 def _taken(score: Score) -> str:
@@ -42,68 +44,83 @@ def _taken(score: Score) -> str:
 
 
 def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
-    shown = [name for name in METRICS if any(getattr(row, name) is not None for row in rows)]
-    title = f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows"
-    table = bare_table(title, caption=CUT_CAPTION if any(row.student in cut for row in rows) else None)
-    table.add_column("student", overflow="fold")
-    for heading in ("k", "rows\n(real)", "steps", *(METRICS[name].heading for name in shown), "train\ns"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for arm in sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut)):
-        for score in arm.scores:
-            table.add_row(*_score_row(score, shown, marked=score.student in cut))
-        if len(arm.scores) > 1:
-            _add_summary(table, arm, shown)
-        table.add_section()
-    return table
+    shown = [metric for name, metric in METRICS.items() if any(getattr(row, name) is not None for row in rows)]
+    headings = ("k", "rows\n(real)", "steps", *(metric.heading for metric in shown), "train\ns")
+    return Table(
+        f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows",
+        [Column("student", words=True), *map(Column, headings)],
+        [_seeds(arm, shown, cut) for arm in _uncut_first(rows, cut)],
+        CUT_CAPTION if any(row.student in cut for row in rows) else "",
+    )
 
 
-def _score_row(score: Score, shown: Sequence[str], *, marked: bool) -> list[Text]:
+def _uncut_first(rows: Sequence[Score], cut: Collection[str]) -> list[Arm]:
+    return sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut))
+
+
+def _seeds(arm: Arm, shown: Sequence[Metric], cut: Collection[str]) -> Group:
+    rows = [_score_row(score, shown, marked=score.student in cut) for score in arm.scores]
+    if len(arm.scores) > 1:
+        found, blank = arm.metrics(), text("")
+        for name, style, of in ((f"mean (n = {len(arm.scores)})", "bold", "mean"), ("± std", "dim", "std")):
+            values = [measure(getattr(found.get(m.name), of, None), m.percent) for m in shown]
+            rows.append(Row([text(name), blank, blank, blank, *values, blank], style))
+    return Group(rows)
+
+
+def _score_row(score: Score, shown: Sequence[Metric], *, marked: bool) -> Row:
     name = score.student + (f" {CUT_MARK}" if marked else "")
     if score.mix and base_name(score) != f"{score.method}-{score.mix}":
         name += f" ({score.method}-{score.mix})"
-    rows = MISSING if score.rows is None else f"{score.rows} ({score.shots})"
-    counted = [MISSING if value is None else str(value) for value in (score.k, score.steps)]
-    values = [number(getattr(score, metric), METRICS[metric].percent) for metric in shown]
-    return [printable(cell) for cell in (name, counted[0], rows, counted[1], *values, number(score.seconds, digits=1))]
+    rows = () if score.rows is None else exact(score.rows, f"{score.rows} ({score.shots})")
+    values = [measure(getattr(score, metric.name), metric.percent) for metric in shown]
+    counted = [measure(value, digits=0) for value in (score.k, score.steps)]
+    return Row([text(name), counted[0], rows, counted[1], *values, measure(score.seconds, digits=1)])
 
 
-def _add_summary(table: Table, arm: Arm, shown: Sequence[str]) -> None:
-    found = arm.metrics()
-    means = [number(found[name].mean, METRICS[name].percent) if name in found else MISSING for name in shown]
-    stds = [number(found[name].std, METRICS[name].percent) if name in found else MISSING for name in shown]
-    table.add_row(f"mean (n = {len(arm.scores)})", "", "", "", *means, "", style="bold")
-    table.add_row("± std", "", "", "", *stds, "", style="dim")
+def f1_by_class(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableType:
+    """A table for each task and split, a line for each arm; nothing where nobody's F1 by class is known."""
+    parts: list[RenderableType] = []
+    for task, split in dict.fromkeys((row.task, row.split) for row in rows):
+        of = _uncut_first([row for row in rows if (row.task, row.split) == (task, split)], cut)
+        marks = [f" {CUT_MARK}" if arm.scores[0].student in cut else "" for arm in of]
+        lines = [Line(arm.name + mark, arm.scores[0].k, arm.metrics()) for arm, mark in zip(of, marks, strict=True)]
+        table = by_class(f"{task}, {split}", lines, CUT_CAPTION if any(marks) else "")
+        parts += [Text(), to_rich(table)] if table else []
+    return Stack(*parts)
 
 
-def sweep(rows: Sequence[Reached]) -> Table:
+def sweep(rows: Sequence[Reached]) -> RenderableType:
     """What each arm reached by task and k, in %, mean ± sample std over seeds; arms of another budget are marked."""
     ks = sorted({row.k for row in rows})
-    table = bare_table("Accuracy in %, mean ± sample std (number of seeds)")
-    table.add_column("task", overflow="fold")
-    table.add_column("arm", overflow="fold")
-    for k in ks:
-        table.add_column(f"k = {k}", justify="right", no_wrap=True)
-    cells = {(row.task, row.arm, row.k): f"{spread(row.summary, 'accuracy')} ({row.summary.n})" for row in rows}
-    for task, arm in dict.fromkeys((row.task, row.arm) for row in rows):
-        other = any(row.other_budget for row in rows if (row.task, row.arm) == (task, arm))
-        name = f"{arm} {OTHER_MARK}" if other else arm
-        table.add_row(printable(task), printable(name), *(cells.get((task, arm, k), MISSING) for k in ks))
-    if any(row.other_budget for row in rows):
-        table.caption = f"{OTHER_MARK} other rows or steps than the baseline: not to be compared"
-    return table
+    other = {(row.task, row.arm) for row in rows if row.other_budget}
+    cells = {(r.task, r.arm, r.k): (*spread(r.summary, "accuracy"), *text(f" ({r.summary.n})")) for r in rows}
+    lines = [
+        Row(
+            [
+                text(task),
+                text(f"{arm} {OTHER_MARK}" if (task, arm) in other else arm),
+                *(cells.get((task, arm, k), ()) for k in ks),
+            ]
+        )
+        for task, arm in dict.fromkeys((row.task, row.arm) for row in rows)
+    ]
+    caption = f"{OTHER_MARK} other rows or steps than the baseline: not to be compared" if other else ""
+    columns = [*(Column(name, words=True) for name in ("task", "arm")), *(Column(f"k = {k}") for k in ks)]
+    return to_rich(Table("Accuracy in %, mean ± sample std (number of seeds)", columns, [Group(lines)], caption))
 
 
-def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> Table:
+def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> RenderableType:
     """Accuracy of the teacher, of plain KD and of KD+CoD, mean and deviation over the seeds."""
-    table = bare_table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}")
-    table.add_column("")
-    table.add_column("accuracy %", justify="right", no_wrap=True)
-    table.add_column("seeds", justify="right", no_wrap=True)
-    table.add_row("teacher", number(teacher.accuracy, percent=True), "")
     names = {"shots": f"KD: {k} real rows", "cod": f"KD+CoD: {k} rows, half of them counterfactuals"}
-    for mix, found in reached.items():
-        table.add_row(names[mix], spread(found, "accuracy"), str(found.n))
-    return table
+    rows = [Row([text(TEACHER), measure(teacher.accuracy, percent=True), text("")])]
+    rows += [Row([text(names[mix]), spread(found, "accuracy"), exact(found.n)]) for mix, found in reached.items()]
+    columns = [Column("", words=True), Column("accuracy %"), Column("seeds")]
+    return to_rich(Table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}", columns, [Group(rows)]))
+
+
+STYLES = {"removed": "red strike", "added": "green"}
+BRACKETS = {"removed": "[-{}-]", "added": "{{+{}+}}"}
 
 
 @dataclass(frozen=True)
@@ -119,33 +136,22 @@ class Marked:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The marked text and an empty line."""
         coloured = console.color_system is not None and not console.no_color
-        text = marked(self.source, self.target, coloured=coloured)
+        text = mark(self.source, self.target, coloured=coloured)
         yield Padding(text, (0, 0, 0, 2)) if console.is_terminal else Text("  ").append_text(text)
         yield Text()
 
 
-def marked(source: str, target: str, *, coloured: bool) -> Text:
+def mark(source: str, target: str, *, coloured: bool) -> Text:
     """See `Marked`."""
-    before, after = edits.tokenize(source), edits.tokenize(target)
-    text, position = Text(), 0
-    for span in edits.spans(source, target):
-        text.append_text(_joined(after[position : span.target_start]))
-        removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
-        text.append((added or removed)[0].space)
-        if removed:
-            old = _joined(removed).plain.lstrip()
-            text.append(old, "red strike") if coloured else text.append(f"[-{old}-]")
-        if removed and added and coloured:
-            text.append(" ")
-        if added:
-            new = _joined(added).plain.lstrip()
-            text.append(new, "green") if coloured else text.append(f"{{+{new}+}}")
-        position = span.target_end
-    return text.append_text(_joined(after[position:]))
-
-
-def _joined(tokens: Iterable[edits.Token]) -> Text:
-    return printable("".join(token.space + token.text for token in tokens))
+    text, found = Text(), edits.pieces(source, target)
+    changes = [change for _, change in found]
+    for place, (piece, change) in enumerate(found):
+        if coloured:
+            text.append(printable(piece).plain, STYLES.get(change))
+        # Two brackets need no space between them.
+        elif changes[place - 1 : place + 2] != ["removed", "kept", "added"] or not piece.isspace():
+            text.append(BRACKETS.get(change, "{}").format(printable(piece).plain))
+    return text
 
 
 def pairs(rows: Sequence[tuple[Counterfactual, str]]) -> RenderableType:
@@ -153,7 +159,7 @@ def pairs(rows: Sequence[tuple[Counterfactual, str]]) -> RenderableType:
     blocks: list[RenderableType] = []
     for cfe, source in rows:
         blocks += [_pair_head(cfe, edits.edit_ratio(source, cfe.text)), Marked(source, cfe.text)]
-    return Group(*blocks)
+    return Stack(*blocks)
 
 
 def _pair_head(cfe: Counterfactual, ratio: float) -> Text:
@@ -183,45 +189,29 @@ def attempts(rows: Sequence[Attempt], sources: Mapping[str, str]) -> RenderableT
         blocks.append(head)
         if row.text:
             blocks.append(Marked(sources.get(row.shot_id, row.text), row.text))
-    return Group(*blocks)
+    return Stack(*blocks)
 
 
-def counts(title: str, numbers: Mapping[str, int | str]) -> Table:
+def counts(title: str, numbers: Mapping[str, int | str]) -> RenderableType:
     """Names and their numbers, a line each."""
-    table = bare_table(title, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for name, amount in numbers.items():
-        table.add_row(printable(name), printable(str(amount)))
-    return table
+    rows = [Row([text(name), text(str(amount))]) for name, amount in numbers.items()]
+    return to_rich(Table(title, [Column("", words=True), Column("")], [Group(rows)]))
 
 
-def calibration(fitted: Calibration) -> Table:
+def calibration(fitted: Calibration) -> RenderableType:
     """What was fitted, and how honest the probabilities are without and with it."""
     values = {"T": fitted.temperature} if fitted.method == "temperature" else fitted.bias
     shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
     split = f", {fitted.split}" if fitted.split not in (None, "all") else ""
-    table = bare_table(f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})")
-    for heading in ("", "raw", "calibrated"):
-        table.add_column(heading, justify="right" if heading else "left")
+    title = f"Calibration, {fitted.method}: {shown} ({fitted.rows} rows of {fitted.data}{split})"
     names = {"accuracy": "accuracy %", "ece": "ECE", "brier": "Brier", "log_likelihood": "mean log-likelihood, nats"}
-    for key, name in names.items():
-        before, after = (number(found.get(key), key == "accuracy") for found in (fitted.before, fitted.after))
-        table.add_row(name, before, after)
-    return table
+    rows = [
+        Row([text(name), *(measure(found.get(key), key == "accuracy") for found in (fitted.before, fitted.after))])
+        for key, name in names.items()
+    ]
+    return to_rich(Table(title, [Column("", words=True), Column("raw"), Column("calibrated")], [Group(rows)]))
 
 
-def quality(report: QualityReport) -> Table:
+def quality(report: QualityReport) -> RenderableType:
     """One column for all requests, one for each target class and, where there are several, for each prompt."""
-    columns = {"all": report.overall, **{f"to {name}": part for name, part in report.by_class.items()}}
-    if len(report.by_prompt) > 1:
-        columns |= report.by_prompt
-    table = bare_table("Counterfactuals")
-    table.add_column("")
-    for name in columns:
-        table.add_column(printable(name), justify="right", overflow="fold")
-    for name, cell in QUALITY.items():
-        cells = [cell(part) for part in columns.values()]
-        if any(shown != MISSING for shown in cells):
-            table.add_row(name, *cells)
-    return table
+    return to_rich(quality_table({"all": report.overall, **parts_of(report)}))

@@ -13,9 +13,8 @@ from cod_cli.cli import tables
 from cod_cli.llm.prices import Estimate
 from cod_cli.mixes import OTHER_BUDGET
 from cod_cli.records import Record
-from cod_cli.report import tables as class_tables
-from cod_cli.report import tables as comparison_tables
-from cod_cli.report import tables as why_tables
+from cod_cli.report import tables as report_tables
+from cod_cli.report.why import tables as why_tables
 from cod_cli.store.run import Run
 from cod_cli.ui import printable
 
@@ -165,14 +164,14 @@ def eval_(result: EvalResult | EvalPlan) -> RenderableType:
         return printable("\n".join([*lines, "Nothing was sent."]))
     result = cast("EvalResult", result)
     return Group(
-        tables.scores(result.scores, result.cut, result.lacking), class_tables.scores(result.scores, result.cut)
+        tables.scores(result.scores, result.cut, result.lacking), tables.f1_by_class(result.scores, result.cut)
     )
 
 
 def report(result: ReportResult) -> RenderableType:
     """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took; why."""
-    parts = [comparison_tables.report(result.comparison, result.evidence.teachers)]
-    parts += [why_tables.why(result.why, result.comparison)] if result.why else []
+    parts = [report_tables.report(result.comparison, result.evidence.teachers)]
+    parts += [why_tables.report(result.why, result.comparison)] if result.why else []
     return Group(*parts, *(printable(f"{path} is written") for path in result.written))
 
 

@@ -1,8 +1,9 @@
 """Words, edit ratios and edit spans: how far a counterfactual is from its shot, and where."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import regex
 from rapidfuzz.distance import Levenshtein
@@ -15,6 +16,9 @@ _LETTERS = rf"[[\p{{L}}\p{{N}}_]--{_UNSPACED}][[\w\p{{N}}]--{_UNSPACED}]*+"
 _WORD = rf"{_UNSPACED}[\p{{M}}\u200c\u200d]*+|{_LETTERS}(?:['’]{_LETTERS})*"
 _WORDS = regex.compile(_WORD, regex.V1)
 _TOKENS = regex.compile(rf"{_WORD}|(?!\s)\X", regex.V1)
+
+
+Change = Literal["kept", "removed", "added"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,37 @@ def spans(source: str, target: str) -> list[Span]:
     return runs
 
 
+def pieces(source: str, target: str) -> list[tuple[str, Change]]:
+    """The words of both texts in reading order, what was removed and what was added in its place told apart.
+
+    For a person to read, by `cod show` and by the page of a report. Left out what was removed, the words are the
+    target's; left out what was added, the source's. White space stands outside of what changed.
+    """
+    before, after = tokenize(source), tokenize(target)
+    found: list[tuple[str, Change]] = []
+    position = 0
+    for span in spans(source, target):
+        removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
+        space = (added or removed)[0].space
+        # The first word of a text has no space before it, and needs one behind what was removed there.
+        between = space if span.target_start else _first_space([*before, *after])
+        found += [(_join(after[position : span.target_start]) + space, "kept")]
+        found += [(_join(removed).lstrip(), "removed")] if removed else []
+        found += [(between, "kept")] if removed and (added or not span.target_start) else []
+        found += [(_join(added).lstrip(), "added")] if added else []
+        position = span.target_end
+    return [(piece, change) for piece, change in [*found, (_join(after[position:]), "kept")] if piece]
+
+
+def _first_space(tokens: Iterable[Token]) -> str:
+    """What stands between words, nothing in a script that writes none."""
+    return next((token.space for token in tokens if token.space), "")
+
+
+def _join(tokens: Iterable[Token]) -> str:
+    return "".join(token.space + token.text for token in tokens)
+
+
 def apply(source: str, target: str, kept: Collection[int]) -> str:
     """``source`` with only the spans whose index is in ``kept`` edited as in ``target``.
 
@@ -111,4 +146,4 @@ def apply(source: str, target: str, kept: Collection[int]) -> str:
             tokens.append(Token(after[span.target_end].space, before[position].text))
             position += 1
     tokens += before[position:]
-    return "".join(token.space + token.text for token in tokens).strip()
+    return _join(tokens).strip()

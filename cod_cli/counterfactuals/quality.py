@@ -8,14 +8,12 @@ Edits are measured on the texts as they stand, so a pair mended by hand counts a
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from cod_cli.counterfactuals import edits
 from cod_cli.llm.prices import Price
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot
-from cod_cli.ui import number
 
 Request = tuple[str | None, str]
 Edit = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
@@ -194,22 +192,3 @@ def _request(row: Attempt | Reply | Counterfactual) -> Request:
 
 def _share(part: float, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-QUALITY: Mapping[str, Any] = {
-    "requests": lambda q: str(q.requests),
-    "teacher wrong on the shot": lambda q: str(q.teacher_wrong),
-    "without an answer": lambda q: str(q.unanswered),
-    "accepted": lambda q: str(q.accepted),
-    "first answer flips %": lambda q: number(q.first_flip_rate, percent=True),
-    "flips in the end %": lambda q: number(q.flip_rate, percent=True),
-    "edit ratio, mean": lambda q: number(q.edit_ratio_mean, digits=3),
-    "edit ratio, p90": lambda q: number(q.edit_ratio_p90, digits=3),
-    "answers unchanged %": lambda q: number(q.unchanged, percent=True),
-    "negation-only edits %": lambda q: number(q.negation_only, percent=True),
-    "distinct edits %": lambda q: number(q.distinct_edits, percent=True),
-    "judge agrees %": lambda q: number(q.judge_agrees, percent=True),
-    "attempts per CFE": lambda q: number(q.attempts_per_accepted, digits=2),
-    "tokens per CFE": lambda q: number(q.tokens_per_accepted, digits=1),
-    "cost per CFE": lambda q: number(q.cost_per_accepted, digits=6),
-}

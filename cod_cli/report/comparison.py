@@ -21,6 +21,7 @@ SAME_SHOTS = (
 )
 
 
+Place = tuple[str, str]
 Key = tuple[str, str, int]
 Unit = tuple[int | None, int | None]
 
@@ -93,6 +94,11 @@ class Contrast:
     unpaired: int
     rows: McNemar | None
 
+    @property
+    def key(self) -> Key:
+        """That of the two cells that are compared."""
+        return self.task, self.split, self.k
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -108,6 +114,24 @@ class Comparison:
     def tested(self) -> int:
         """The contrasts that Holm's correction was made for."""
         return sum(contrast.adjusted is not None for contrast in self.contrasts)
+
+    @property
+    def places(self) -> list[Place]:
+        """The tasks and splits, in order."""
+        return list(dict.fromkeys((cell.task, cell.split) for cell in self.cells))
+
+    def in_order(self) -> list[Cell]:
+        """The cells of a task, then of a k, the baseline first, what is not compared last."""
+        return sorted(self.cells, key=lambda c: (c.key, c.cut, c.other_budget is not None, c.arm != self.baseline))
+
+    def at(self, place: Place) -> list[Cell]:
+        """The cells of one task and split, in order."""
+        return [cell for cell in self.in_order() if (cell.task, cell.split) == place]
+
+    def contrasts_in_order(self) -> list[Contrast]:
+        """The contrasts in the order of the cells that they are about."""
+        order = {(*cell.key, cell.arm): index for index, cell in enumerate(self.in_order())}
+        return sorted(self.contrasts, key=lambda contrast: order[*contrast.key, contrast.arm])
 
 
 def compare(evidence: Evidence, *, metric: str | None = None, baseline: str | None = None) -> Comparison:

@@ -1,54 +1,57 @@
-"""Tables of arms side by side: reached by task and k, fidelity and calibration, differences in words, cost."""
+"""The tables of a report: what arms reached by task and k, fidelity and calibration, F1 by class, differences, cost.
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+Each is built here once, and shown on a terminal (`report`) and on the page (`page/tables`) from the same cells; so is
+the table of how good counterfactuals are, which `cod counterfact` and `cod show` print too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Group as Stack
+from rich.console import RenderableType
 from rich.text import Text
 
-from cod_cli.evaluation.scores import TEACHER, Arm, arms
+from cod_cli.counterfactuals.quality import Quality, QualityReport
+from cod_cli.evaluation.scores import TEACHER, Arm
 from cod_cli.metrics import METRICS, Summary, classes_in, f1_of
-from cod_cli.records import Score
-from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison, Contrast
+from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison, Contrast, Place
+from cod_cli.report.rendering import (
+    Column,
+    Group,
+    Part,
+    Parts,
+    Row,
+    Table,
+    exact,
+    mean_std,
+    measure,
+    text,
+    to_rich,
+)
 from cod_cli.report.results import Result
 from cod_cli.report.statistics import BETTER, WORSE
-from cod_cli.report.why.explain import HELD_OUT, OWN, QUANTITIES, Correlation, Why
-from cod_cli.ui import CUT_CAPTION, CUT_MARK, MISSING, bare_table, number, printable
+from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, number
 
-OTHER_MARK = "‡"
 OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
-
-
-def spread(found: Summary | None, metric: str) -> str:
-    """Mean ± sample std, shares in per cent; a dash for none."""
-    if found is None:
-        return MISSING
-    std = "" if found.std is None else f" ± {number(found.std, METRICS[metric].percent)}"
-    return number(found.mean, METRICS[metric].percent) + std
+# On the page tasks and k stand above a group of rows.
+TASK = Column("task", words=True, only="terminal")
+K = Column("k", only="terminal")
+ARM = Column("arm", words=True)
+Links = Mapping[tuple[object, ...], str]
 
 
 def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
-    """All tables of a report."""
-    parts: list[RenderableType | None] = []
-    if len({cell.k for cell in comparison.cells}) > 1 or len(_places(comparison)) > 1:
-        parts.append(_reached(comparison, teachers))
-    cells = ordered(comparison)
-    places = _places(comparison)
-    parts += [_side_by_side([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
-    parts += [_by_class([c for c in cells if (c.task, c.split) == place], teachers) for place in places]
-    parts += [_by_generator(cells)] if any(cell.generators for cell in cells) else []
-    parts += [_differences(comparison)] if comparison.contrasts else []
-    parts.append(_cost(cells))
-    return Group(*(piece for part in parts if part is not None for piece in (part, Text())))
-
-
-def ordered(comparison: Comparison) -> list[Cell]:
-    """The cells of a task, then of a k, the baseline first, what is not compared last."""
-    return sorted(
-        comparison.cells, key=lambda c: (c.key, c.cut, c.other_budget is not None, c.arm != comparison.baseline)
-    )
+    """All tables of a report, for a terminal."""
+    tables = [
+        *([reached(comparison, teachers)] if len({cell.key for cell in comparison.cells}) > 1 else []),
+        *side_by_side(comparison, teachers).values(),
+        *f1_by_class(comparison, teachers).values(),
+        *([by_generator(comparison)] if any(cell.generators for cell in comparison.cells) else []),
+        *([differences(comparison)] if comparison.contrasts else []),
+        cost(comparison),
+    ]
+    return Stack(*(piece for table in tables for piece in (to_rich(table), Text())))
 
 
 def marked_name(cell: Cell) -> str:
@@ -56,202 +59,98 @@ def marked_name(cell: Cell) -> str:
     return cell.arm + (f" {OTHER_MARK}" if cell.other_budget else "") + (f" {CUT_MARK}" if cell.cut else "")
 
 
-def _places(comparison: Comparison) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((cell.task, cell.split) for cell in comparison.cells))
+def caption(cells: Sequence[Cell]) -> str:
+    """What the marks in a table of these cells mean."""
+    lines = [OTHER_CAPTION] * any(cell.other_budget for cell in cells) + [CUT_CAPTION] * any(cell.cut for cell in cells)
+    return "\n".join(lines)
 
 
-def _reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
-    """The paper's table: a row for each task and arm, a column for each k."""
-    metric, ks = comparison.metric, sorted({cell.k for cell in comparison.cells})
-    unit = " in %" if METRICS[metric].percent else ""
-    table = bare_table(f"{METRICS[metric].title}{unit}, mean ± sample std (seeds)", caption=caption(comparison.cells))
-    for heading in ("task", "arm"):
-        table.add_column(heading, overflow="fold")
-    for k in ks:
-        table.add_column(f"k = {k}", justify="right", no_wrap=True)
-    cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in ordered(comparison)}
-    for task, split in _places(comparison):
-        shown = f"{task}, {split}"
-        teacher = teacher_of(teachers, task, split, metric)
-        if teacher is not None:
-            table.add_row(printable(shown), "teacher", *[""] * (len(ks) - 1), number(teacher, METRICS[metric].percent))
-        for arm in dict.fromkeys(key[2] for key in cells if key[:2] == (task, split)):
-            row = [_with_n(cells.get((task, split, arm, k)), metric) for k in ks]
-            table.add_row(printable(shown), printable(arm), *row)
-        table.add_section()
-    return table
+def spread(found: Summary | None, metric: str) -> Parts:
+    """Mean ± sample std of a metric, shares in per cent."""
+    return mean_std(found, METRICS[metric].percent)
 
 
-def teacher_of(teachers: Sequence[Result], task: str, split: str, metric: str) -> float | None:
+def teacher_of(teachers: Sequence[Result], place: Place, metric: str) -> float | None:
     """What the teacher reaches there, None where nobody scored it."""
-    here = (getattr(t.score, metric) for t in teachers if (t.score.task, t.score.split) == (task, split))
+    here = (getattr(t.score, metric) for t in teachers if (t.score.task, t.score.split) == place)
     return next(here, None)
 
 
-def _with_n(cell: Cell | None, metric: str) -> str:
-    found = cell.metrics().get(metric) if cell else None
-    return MISSING if found is None else f"{spread(found, metric)} ({found.n})"
+def of_arms(
+    title: str,
+    cells: Sequence[Cell],
+    columns: Sequence[Column],
+    values: Callable[[Cell], Sequence[Parts]],
+    *,
+    links: Links | None = None,
+    with_task: bool = False,
+) -> Table:
+    """A row for each arm at each k, those of one k together.
 
-
-def _side_by_side(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table:
-    """Fidelity and calibration beside accuracy, means over seeds."""
-    first = cells[0]
-    shown = [name for name in METRICS if any(name in cell.values for cell in cells)]
-    table = bare_table(
-        f"{first.task}, {first.split}: means over seeds, ± sample std of the first", caption=caption(cells)
-    )
-    table.add_column("k", justify="right")
-    table.add_column("arm", overflow="fold")
-    for heading in ("seeds", *(METRICS[name].heading for name in shown)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    values = [teacher_of(teachers, first.task, first.split, name) for name in shown]
-    if any(value is not None for value in values):
-        numbers = [number(value, METRICS[name].percent) for value, name in zip(values, shown, strict=True)]
-        table.add_row("", "teacher", "", *numbers, end_section=True)
-    for k in dict.fromkeys(cell.k for cell in cells):
-        for cell in (cell for cell in cells if cell.k == k):
-            found = cell.metrics()
-            means = [number(found[n].mean if n in found else None, METRICS[n].percent) for n in shown]
-            means[0] = spread(found.get(shown[0]), shown[0])
-            table.add_row(str(k), printable(marked_name(cell)), str(cell.n), *means)
-        table.add_section()
-    return table
-
-
-def _by_class(cells: Sequence[Cell], teachers: Sequence[Result]) -> Table | None:
-    """F1 of each class; None where nobody's is known."""
-    task, split = cells[0].task, cells[0].split
-    taught = [t.score for t in teachers if (t.score.task, t.score.split) == (task, split) and t.score.f1][:1]
-    lines = [Line(TEACHER, "", Arm(TEACHER, (score,)).metrics()) for score in taught]
-    lines += [Line(marked_name(cell), str(cell.k), cell.metrics()) for cell in cells]
-    return by_class(f"{task}, {split}", lines, caption=caption(cells))
-
-
-def _by_generator(cells: Sequence[Cell]) -> Table:
-    """How often both members of a held-out pair are decided as the teacher does, by who wrote the pairs."""
-    generators = list(dict.fromkeys(name for cell in cells for name in cell.generators))
-    table = bare_table("Boundary agreement in %, mean ± sample std, by who wrote the held-out pairs")
-    for heading in ("task", "k", "arm"):
-        table.add_column(heading, overflow="fold")
-    for name in generators:
-        table.add_column(printable(name), justify="right", no_wrap=True)
-    for cell in (cell for cell in cells if cell.generators):
-        values = [spread(cell.metrics().get(BY_GENERATOR + name), "boundary_agreement") for name in generators]
-        table.add_row(printable(cell.task), str(cell.k), printable(marked_name(cell)), *values)
-    return table
-
-
-def _differences(comparison: Comparison) -> Table:
-    """Each arm less what it is compared with, with its interval and the decision in words."""
-    metric = comparison.metric
-    points = ", in points" if METRICS[metric].percent else ""
-    table = bare_table(
-        f"Differences of {METRICS[metric].title}{points}: paired by seed, 95% t interval, paired t test with Holm's "
-        f"correction over {comparison.tested} contrasts",
-        caption=caption(comparison.cells),
-    )
-    table.add_column("task", overflow="fold")
-    table.add_column("k", justify="right")
-    table.add_column("arm - against", overflow="fold")
-    for heading in ("difference", "interval", "p", "p\nHolm"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("in words", overflow="fold")
-    names = {(*cell.key, cell.arm): marked_name(cell) for cell in comparison.cells}
-    order = {(*cell.key, cell.arm): index for index, cell in enumerate(ordered(comparison))}
-    for contrast in sorted(comparison.contrasts, key=lambda c: order[c.task, c.split, c.k, c.arm]):
-        table.add_row(*_difference_row(contrast, names[contrast.task, contrast.split, contrast.k, contrast.arm]))
-    return table
-
-
-def _difference_row(contrast: Contrast, name: str) -> list[RenderableType]:
-    found, percent = contrast.difference, METRICS[contrast.metric].percent
-    interval = found.interval if found else None
-    return [
-        printable(contrast.task),
-        str(contrast.k),
-        printable(f"{name} - {contrast.against}"),
-        signed(found.mean if found else None, percent=percent),
-        f"{signed(interval.low, percent=percent)} to {signed(interval.high, percent=percent)}" if interval else MISSING,
-        p_value(found.p if found else None),
-        p_value(contrast.adjusted),
-        words(contrast),
-    ]
-
-
-def words(contrast: Contrast) -> Text:
-    """The verdict, and with it what else was tested."""
-    style = {BETTER: "green", WORSE: "red"}.get(contrast.verdict, "")
-    text = Text(contrast.verdict, style)
-    found = contrast.difference
-    if contrast.verdict in (BETTER, WORSE) and found is not None:
-        text.append(f" (n = {found.n})")
-    if found is not None and found.wilcoxon is not None:
-        text.append(f"; Wilcoxon p = {p_value(found.wilcoxon)}")
-    if found is not None and found.bootstrap is not None:
-        low, high = (
-            signed(bound, percent=METRICS[contrast.metric].percent) for bound in vars(found.bootstrap).values()
-        )
-        text.append(f"; bootstrap {low} to {high}")
-    if contrast.rows is not None:
-        text.append(
-            f"; these two students: {contrast.rows.only_first} rows only the one has right, "
-            f"{contrast.rows.only_second} only the other, McNemar p = {p_value(contrast.rows.p)}"
-        )
-    if contrast.unpaired:
-        text.append(f"; {contrast.unpaired} seeds without a partner")
-    return text
-
-
-def signed(value: float | None, *, percent: bool) -> str:
-    """A difference with its sign, shares in points."""
-    if value is None:
-        return MISSING
-    return f"{100 * value:+.1f}" if percent else f"{value:+.3f}"
-
-
-def p_value(value: float | None) -> str:
-    """A p value to three digits; a dash for none."""
-    if value is None:
-        return MISSING
-    return "<.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _cost(cells: Sequence[Cell]) -> Table:
-    """What a student of each arm took, on average over seeds."""
-    table = bare_table("What a student took, mean over seeds", caption=caption(cells))
-    table.add_column("task", overflow="fold")
-    table.add_column("k", justify="right")
-    table.add_column("arm", overflow="fold")
-    shown = {name: cell for name, cell in COST.items() if any(cell(c) not in (MISSING, "0") for c in cells)}
-    for name in shown:
-        table.add_column(name, justify="right", no_wrap=True)
+    Args:
+        title: on a terminal.
+        cells: the arms, in order.
+        columns: those behind the arm's name.
+        values: a cell for each of them.
+        links: by key and arm, where its name leads on the page.
+        with_task: for cells of several tasks.
+    """
+    several = len({(cell.task, cell.split) for cell in cells}) > 1
+    groups: dict[str, list[Row]] = {}
     for cell in cells:
-        table.add_row(
-            printable(cell.task), str(cell.k), printable(marked_name(cell)), *(f(cell) for f in shown.values())
-        )
-    return table
+        head = [*([text(cell.task)] if with_task else []), text(str(cell.k)), text(marked_name(cell))]
+        row = Row([*head, *values(cell)], link=(links or {}).get((*cell.key, cell.arm)))
+        groups.setdefault(_place(cell.key) if several else f"k = {cell.k}", []).append(row)
+    lead = [*([TASK] if with_task else []), K, ARM]
+    made = [Group(rows, name) for name, rows in groups.items()]
+    return Table(title, [*lead, *columns], made, caption(cells))
 
 
-COST: Mapping[str, Callable[[Cell], str]] = {
-    "labelled\nshots": lambda c: number(c.cost.shots, digits=0),
-    "rows": lambda c: _mean(c, "rows"),
-    "steps": lambda c: _mean(c, "steps"),
-    "teacher\nqueries": lambda c: number(c.cost.queries, digits=0),
-    "LLM\ntokens": lambda c: number(c.cost.tokens, digits=0),
-    "cost": lambda c: MISSING if not c.cost.money else f"{c.cost.money:.4f}",
-    "train\ns": lambda c: number(c.cost.seconds, digits=1),
-}
+def _place(key: tuple[str, str, int]) -> str:
+    return f"{key[0]}, {key[1]}, k = {key[2]}"
 
 
-def _mean(cell: Cell, name: str) -> str:
-    values: list[Any] = [getattr(result.score, name) for result in cell.results]
-    return MISSING if None in values else f"{sum(values) / len(values):.0f}"
+def reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
+    """The paper's table: a row for each task and arm, a column for each k."""
+    metric, ks = METRICS[comparison.metric], sorted({cell.k for cell in comparison.cells})
+    cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in comparison.in_order()}
+    groups = []
+    for place in comparison.places:
+        name, taught = text(", ".join(place)), teacher_of(teachers, place, metric.name)
+        rows = [Row([name, text(TEACHER), *[text("")] * (len(ks) - 1), measure(taught, metric.percent)])]
+        arms = dict.fromkeys(key[2] for key in cells if key[:2] == place)
+        own = [Row([name, text(arm), *(_with_n(cells.get((*place, arm, k)), metric.name) for k in ks)]) for arm in arms]
+        groups.append(Group([*(rows if taught is not None else []), *own]))
+    title = f"{metric.title}{' in %' if metric.percent else ''}, mean ± sample std (seeds)"
+    columns = [Column("task", words=True), ARM, *(Column(f"k = {k}") for k in ks)]
+    return Table(title, columns, groups, caption(comparison.cells))
 
 
-def caption(cells: Sequence[Cell]) -> Text | None:
-    """What the marks in a table of these cells mean."""
-    lines = [OTHER_CAPTION] * any(cell.other_budget for cell in cells) + [CUT_CAPTION] * any(cell.cut for cell in cells)
-    return Text("\n".join(lines)) if lines else None
+def _with_n(cell: Cell | None, metric: str) -> Parts:
+    found = cell.metrics().get(metric) if cell else None
+    return (*spread(found, metric), Part(f" ({found.n})", small=True)) if found else ()
+
+
+def side_by_side(comparison: Comparison, teachers: Sequence[Result], links: Links | None = None) -> dict[Place, Table]:
+    """For each task and split fidelity and calibration beside accuracy, means over seeds; first the teacher's."""
+    return {place: _side_by_side(place, comparison.at(place), teachers, links) for place in comparison.places}
+
+
+def _side_by_side(place: Place, cells: Sequence[Cell], teachers: Sequence[Result], links: Links | None) -> Table:
+    shown = [metric for name, metric in METRICS.items() if any(name in cell.values for cell in cells)]
+    # A terminal has room for one deviation only.
+    columns = [Column(metric.heading, brief=metric is not shown[0]) for metric in shown]
+
+    def values(cell: Cell) -> list[Parts]:
+        found = cell.metrics()
+        return [exact(cell.n), *(spread(found.get(metric.name), metric.name) for metric in shown)]
+
+    title = f"{', '.join(place)}: means over seeds, ± sample std of the first"
+    table = of_arms(title, cells, [Column("seeds"), *columns], values, links=links)
+    taught = [teacher_of(teachers, place, metric.name) for metric in shown]
+    known = [measure(value, metric.percent) for value, metric in zip(taught, shown, strict=True)]
+    first = [Group([Row([text(""), text(TEACHER), text(""), *known])])] if any(known) else []
+    return Table(table.title, table.columns, [*first, *table.groups], table.caption)
 
 
 # Columns of mean ± std that fit beside an arm's name into 80 characters.
@@ -264,160 +163,192 @@ class Line:
     """What an arm, or the teacher, reaches: ``found`` holds F1 by class under `f1_of`, beside other metrics."""
 
     name: str
-    k: str
+    k: int | None
     found: Mapping[str, Summary]
 
 
-def scores(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableType:
-    """A table for each task and split, a line for each arm; nothing where nobody's F1 by class is known."""
-    parts: list[RenderableType] = []
-    for task, split in dict.fromkeys((row.task, row.split) for row in rows):
-        here = [row for row in rows if (row.task, row.split) == (task, split)]
-        of = sorted(arms(here), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut))
-        marks = [f" {CUT_MARK}" if arm.scores[0].student in cut else "" for arm in of]
-        lines = [
-            Line(arm.name + mark, MISSING if arm.scores[0].k is None else str(arm.scores[0].k), arm.metrics())
-            for arm, mark in zip(of, marks, strict=True)
-        ]
-        table = by_class(f"{task}, {split}", lines, caption=Text(CUT_CAPTION) if any(marks) else None)
-        parts += [Text(), table] if table else []
-    return Group(*parts)
+def f1_by_class(comparison: Comparison, teachers: Sequence[Result]) -> dict[Place, Table]:
+    """For each task and split where anybody's is known, F1 of each class."""
+    tables = {}
+    for place in comparison.places:
+        taught = [t.score for t in teachers if (t.score.task, t.score.split) == place and t.score.f1][:1]
+        lines = [Line(TEACHER, None, Arm(TEACHER, (score,)).metrics()) for score in taught]
+        cells = comparison.at(place)
+        lines += [Line(marked_name(cell), cell.k, cell.metrics()) for cell in cells]
+        tables[place] = by_class(", ".join(place), lines, caption(cells))
+    return {place: table for place, table in tables.items() if table is not None}
 
 
-def by_class(where: str, lines: Sequence[Line], *, caption: Text | None = None) -> Table | None:
+def by_class(where: str, lines: Sequence[Line], caption: str = "") -> Table | None:
     """F1 by class in %, line by line; None where it is known of nobody."""
     known = [line for line in lines if classes_in(line.found)]
     classes = list(dict.fromkeys(name for line in known for name in classes_in(line.found)))
     if not classes:
         return None
-    table = bare_table(f"F1 by class in %: {where}, mean ± sample std over seeds", caption=caption)
-    table.add_column("k", justify="right")
-    table.add_column("arm", overflow="fold")
-    if len(classes) > MOST_COLUMNS:
-        table.add_column(f"lowest {LOWEST} of {len(classes)} classes", overflow="fold")
-    else:
-        for name in classes:
-            table.add_column(printable(name), justify="right", overflow="fold", min_width=len("100.0 ± 50.0"))
+    many = len(classes) > MOST_COLUMNS
+    lowest = Column(f"lowest {LOWEST} of {len(classes)} classes", words=True, only="terminal")
+    columns = [Column(name, named=True, only="page" if many else None) for name in classes]
+    groups: dict[int | None, list[Row]] = {}
     for line in known:
         found = {name: line.found[f1_of(name)] for name in classes if f1_of(name) in line.found}
-        cells = [_lowest(found)] if len(classes) > MOST_COLUMNS else [spread(found.get(c), "macro_f1") for c in classes]
-        table.add_row(line.k, printable(line.name), *cells)
-    return table
+        cells = [*([_lowest(found)] if many else []), *(spread(found.get(name), "macro_f1") for name in classes)]
+        head = [() if line.k is None else text(str(line.k)), text(line.name)]
+        groups.setdefault(line.k, []).append(Row([*head, *cells]))
+    made = [Group(rows, "" if k is None else f"k = {k}") for k, rows in groups.items()]
+    title = f"F1 by class in %: {where}, mean ± sample std over seeds"
+    return Table(title, [K, ARM, *([lowest] if many else []), *columns], made, caption)
 
 
-def _lowest(found: Mapping[str, Summary]) -> Text:
+def _lowest(found: Mapping[str, Summary]) -> Parts:
     worst = sorted(found.items(), key=lambda item: item[1].mean)[:LOWEST]
-    return printable(", ".join(f"{name} {number(summary.mean, percent=True)}" for name, summary in worst))
+    return text(", ".join(f"{name} {number(summary.mean, percent=True)}" for name, summary in worst))
 
 
-QUANTITY_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}
-ARROWS = {1: "↑", -1: "↓"}
+def by_generator(comparison: Comparison) -> Table:
+    """How often both members of a held-out pair are decided as the teacher does, by who wrote the pairs."""
+    cells = [cell for cell in comparison.in_order() if cell.generators]
+    generators = list(dict.fromkeys(name for cell in cells for name in cell.generators))
+
+    def values(cell: Cell) -> list[Parts]:
+        found = cell.metrics()
+        return [spread(found.get(BY_GENERATOR + name), "boundary_agreement") for name in generators]
+
+    title = "Boundary agreement in %, mean ± sample std, by who wrote the held-out pairs"
+    columns = [Column(name, page=f"{name}, %") for name in generators]
+    return of_arms(title, cells, columns, values, with_task=True)
 
 
-def why(found: Why, comparison: Comparison) -> RenderableType:
-    """A table for each task, what its columns mean, and the correlations; nothing where nothing could be measured."""
-    cells = [cell for cell in ordered(comparison) if found.of(cell)]
-    if not cells:
-        return Group()
-    parts: list[RenderableType] = []
-    for place in dict.fromkeys((cell.task, cell.split) for cell in cells):
-        here = [cell for cell in cells if (cell.task, cell.split) == place]
-        parts += [_quantities(here, found, comparison.metric), Text()]
-    parts += [_legend(found), Text()]
-    if any(correlation.rho is not None for correlation in found.correlations):
-        parts += [_correlations(found, comparison.metric), Text()]
-    return Group(*parts)
+def differences(comparison: Comparison) -> Table:
+    """Each arm less what it is compared with, with its interval and the decision in words."""
+    metric = METRICS[comparison.metric]
+    names = {(*cell.key, cell.arm): marked_name(cell) for cell in comparison.cells}
+    groups: dict[str, list[Row]] = {}
+    for contrast in comparison.contrasts_in_order():
+        row = Row(_test(contrast, names[*contrast.key, contrast.arm]))
+        groups.setdefault(_place(contrast.key), []).append(row)
+    columns = [
+        *(TASK, K, Column("arm - against", words=True, only="terminal")),
+        *(Column(heading, words=True, only="page") for heading in ("arm", "against")),
+        Column("difference", page="difference, points" if metric.percent else None),
+        Column("interval", page="95% interval"),
+        Column("seeds", only="page"),
+        Column("p"),
+        Column("p\nHolm", page="p, Holm"),
+        Column("in words", words=True),
+    ]
+    title = (
+        f"Differences of {metric.title}{', in points' if metric.percent else ''}: paired by seed, 95% t interval, "
+        f"paired t test with Holm's correction over {comparison.tested} contrasts"
+    )
+    return Table(title, columns, [Group(rows, name) for name, rows in groups.items()], caption(comparison.cells))
 
 
-def _quantities(cells: Sequence[Cell], found: Why, metric: str) -> Table:
-    table = bare_table(f"Why: {cells[0].task}, {cells[0].split}, mean ± sample std over seeds", caption=caption(cells))
-    table.add_column("k", justify="right")
-    table.add_column("arm", overflow="fold")
-    table.add_column(METRICS[metric].heading, justify="right", no_wrap=True)
-    for name in found.quantities:
-        table.add_column(f"{QUANTITY_NAMES[name]}\n{ARROWS[QUANTITIES[name]]}", justify="right", no_wrap=True)
-    for k in dict.fromkeys(cell.k for cell in cells):
-        for cell in (cell for cell in cells if cell.k == k):
-            values = found.of(cell)
-            numbers = [_spread(values.get(name), cell.n, percent=name == "crossed") for name in found.quantities]
-            reached = spread(cell.metrics().get(metric), metric)
-            table.add_row(str(k), printable(marked_name(cell)), reached, *numbers)
-        table.add_section()
-    return table
+def _test(contrast: Contrast, name: str) -> list[Parts]:
+    found = contrast.difference
+    return [
+        *(text(contrast.task), text(str(contrast.k)), text(f"{name} - {contrast.against}")),
+        *(text(name), text(contrast.against)),
+        change(found.mean if found else None, contrast.metric),
+        interval(contrast),
+        exact(found.n) if found else (),
+        p_value(found.p if found else None),
+        p_value(contrast.adjusted),
+        words(contrast),
+    ]
 
 
-def _spread(found: Summary | None, seeds: int, *, percent: bool) -> str:
-    """Mean ± std; behind it the number of seeds, where it is not that of the arm."""
-    if found is None:
-        return MISSING
-    digits = 1 if percent else 2
-    std = "" if found.std is None else f" ± {number(found.std, percent, digits=digits)}"
-    return number(found.mean, percent, digits=digits) + std + ("" if found.n == seeds else f" ({found.n})")
+def change(value: float | None, metric: str) -> Parts:
+    """A difference of a metric with its sign, shares in points."""
+    if value is None:
+        return ()
+    return exact(value, f"{100 * value:+.1f}" if METRICS[metric].percent else f"{value:+.3f}")
 
 
-def _legend(found: Why) -> Table:
-    """What each column says; the arrows are what the paper predicts of better students."""
-    legend = Table.grid(padding=(0, 2, 0, 0))
-    legend.add_column(no_wrap=True)
-    legend.add_column()
-    for name, meaning in meanings(found).items():
-        legend.add_row(name, meaning)
-    return legend
+def interval(contrast: Contrast) -> Parts:
+    """The 95% t interval of a difference; nothing where there is none."""
+    found = contrast.difference.interval if contrast.difference else None
+    return _between(found.low, found.high, contrast.metric) if found else ()
 
 
-def meanings(found: Why) -> dict[str, str]:
-    """What the arrows, and each quantity that was measured, mean, by the name that it has in the tables."""
-    lost = f" ({found.lost} pairs are left out, since the teacher does not once they are aligned)" if found.lost else ""
-    said = {
-        "uncertainty": "how unsure the teacher is of the rows trained on, summed: near its boundary a row adds 0.25, "
-        "a clear one hardly anything (with more than two classes ½(1 - Σ p²))",
-        "log_det": f"log det(I + F/λ) with λ = {found.ridge:g}, in nats; F = Σ p(1-p) zzᵀ is the Fisher information of "
-        "the rows about a linear classifier on the teacher's features z: also counts in how many directions they tell",
-        "crossed": "share of pairs (text, CFE), aligned token by token, between which the student changes its decision "
-        f"as the teacher does (with more than two classes: its order of these two): {_pairs(found.pairs)}{lost}",
-        "gap": "how far from the teacher's place it does so, on the way from text (0) to CFE (1) in embedding space; "
-        "over the crossed pairs only, so with few of them it says little",
-    }
-    names = {name: f"{QUANTITY_NAMES[name].removesuffix(' %')} {ARROWS[QUANTITIES[name]]}" for name in found.quantities}
-    arrows = {"↑ ↓": "more, or less, is what the paper's argument predicts of better students"}
-    return arrows | {shown: said[name] for name, shown in names.items()}
+def _between(low: float, high: float, metric: str) -> Parts:
+    return *change(low, metric), Part(" to "), *change(high, metric)
 
 
-def _pairs(pairs: Mapping[str, Sequence[int]]) -> str:
-    """How many pairs of which kind in a run."""
-    what = {
-        HELD_OUT: "held-out pairs a run",
-        OWN: "pairs a run, its own shots and CFEs, which some arms trained on (hold others out: cod counterfact RUN "
-        "--held-out 100)",
-    }
-    told = (f"{f'{min(n)} to {max(n)}' if min(n) < max(n) else n[0]} {what[kind]}" for kind, n in pairs.items())
-    return " or ".join(told)
+def p_value(value: float | None) -> Parts:
+    """A p value to three digits."""
+    return () if value is None else exact(value, "<.001" if value < 0.001 else f"{value:.3f}")
 
 
-NO_P = (
-    "Between arms: of their means over seeds. Within arms: each point less its arm's mean, so other draws of the same "
-    "recipe. No p: points of one seed share their shots, so they are fewer than they seem."
-)
+def words(contrast: Contrast) -> Parts:
+    """The verdict, and with it what else was tested."""
+    found, decided = contrast.difference, contrast.verdict in (BETTER, WORSE)
+    parts = [Part(contrast.verdict, tone=contrast.verdict if decided else "")]
+    if found is not None:
+        parts += text(f" (n = {found.n})") if decided else ()
+        parts += (Part("; Wilcoxon p = "), *p_value(found.wilcoxon)) if found.wilcoxon is not None else ()
+        if found.bootstrap is not None:
+            low, high = found.bootstrap.low, found.bootstrap.high
+            parts += (Part("; bootstrap "), *_between(low, high, contrast.metric))
+    if contrast.rows is not None:
+        counted = f"{contrast.rows.only_first} rows only the one has right, {contrast.rows.only_second} only the other"
+        parts += (Part(f"; these two students: {counted}, McNemar p = "), *p_value(contrast.rows.p))
+    parts += text(f"; {contrast.unpaired} seeds without a partner") if contrast.unpaired else ()
+    return tuple(parts)
 
 
-RHOS: Mapping[str, Callable[[Correlation], tuple[float | None, int]]] = {
-    "between arms": lambda c: (c.between, c.arms),
-    "within arms": lambda c: (c.within, c.n),
-    "all together": lambda c: (c.rho, c.n),
+def cost(comparison: Comparison) -> Table:
+    """What a student of each arm took, on average over seeds; what nobody took has no column."""
+    cells = comparison.in_order()
+    shown = {name: show for name, show in COST.items() if any(part.value for c in cells for part in show(c))}
+    columns = [Column(name) for name in shown]
+    title = "What a student took, mean over seeds"
+    return of_arms(title, cells, columns, lambda cell: [show(cell) for show in shown.values()], with_task=True)
+
+
+COST: Mapping[str, Callable[[Cell], Parts]] = {
+    "labelled\nshots": lambda c: measure(c.cost.shots, digits=0),
+    "rows": lambda c: _mean(c, "rows"),
+    "steps": lambda c: _mean(c, "steps"),
+    "teacher\nqueries": lambda c: measure(c.cost.queries, digits=0),
+    "LLM\ntokens": lambda c: measure(c.cost.tokens, digits=0),
+    "cost": lambda c: measure(c.cost.money or None, digits=4),
+    "train\ns": lambda c: measure(c.cost.seconds, digits=1),
 }
 
 
-def _correlations(found: Why, metric: str) -> Table:
-    table = bare_table(f"Spearman's ρ with {METRICS[metric].title} (points)", caption=Text(NO_P))
-    for heading in ("task", "k", ""):
-        table.add_column(heading, overflow="fold")
-    for name in found.quantities:
-        table.add_column(QUANTITY_NAMES[name].removesuffix(" %"), justify="right", no_wrap=True)
-    signs = ("+" if QUANTITIES[name] > 0 else "-" for name in found.quantities)
-    table.add_row("predicted", "", "", *signs, end_section=True)
-    for (task, split, k), here in found.by_place().items():
-        for words, pick in RHOS.items():
-            told = (pick(here[name]) if name in here else (None, 0) for name in found.quantities)
-            shown = [MISSING if rho is None else f"{rho:+.2f} ({n})" for rho, n in told]
-            table.add_row(printable(f"{task}, {split}"), str(k), words, *shown)
-    return table
+def _mean(cell: Cell, name: str) -> Parts:
+    values: list[Any] = [getattr(result.score, name) for result in cell.results]
+    return () if None in values else measure(sum(values) / len(values), digits=0)
+
+
+QUALITY: Mapping[str, Callable[[Quality], Parts]] = {
+    "requests": lambda q: exact(q.requests),
+    "teacher wrong on the shot": lambda q: exact(q.teacher_wrong),
+    "without an answer": lambda q: exact(q.unanswered),
+    "accepted": lambda q: exact(q.accepted),
+    "first answer flips %": lambda q: measure(q.first_flip_rate, percent=True),
+    "flips in the end %": lambda q: measure(q.flip_rate, percent=True),
+    "edit ratio, mean": lambda q: measure(q.edit_ratio_mean),
+    "edit ratio, p90": lambda q: measure(q.edit_ratio_p90),
+    "answers unchanged %": lambda q: measure(q.unchanged, percent=True),
+    "negation-only edits %": lambda q: measure(q.negation_only, percent=True),
+    "distinct edits %": lambda q: measure(q.distinct_edits, percent=True),
+    "judge agrees %": lambda q: measure(q.judge_agrees, percent=True),
+    "attempts per CFE": lambda q: measure(q.attempts_per_accepted, digits=2),
+    "tokens per CFE": lambda q: measure(q.tokens_per_accepted, digits=1),
+    "cost per CFE": lambda q: measure(q.cost_per_accepted, digits=6),
+}
+
+
+def quality(columns: Mapping[str, Quality]) -> Table:
+    """How good counterfactuals are, a column for each group of them; what is known of none has no line."""
+    rows = [Row([text(name), *map(show, columns.values())]) for name, show in QUALITY.items()]
+    known = [row for row in rows if any(row.cells[1:])]
+    headings = [Column("", words=True), *(Column(name, named=True) for name in columns)]
+    return Table("Counterfactuals", headings, [Group(known)])
+
+
+def parts_of(report: QualityReport) -> dict[str, Quality]:
+    """The groups by target class and, where there are several, by prompt, each under its heading."""
+    by_prompt = report.by_prompt if len(report.by_prompt) > 1 else {}
+    return {f"to {name}": part for name, part in report.by_class.items()} | dict(by_prompt)

@@ -44,6 +44,7 @@ def test_a_terminal_that_wants_no_colour_gets_the_brackets() -> None:
         ("it works", "it never works", "it {+never+} works"),
         ("it never works", "it works", "it [-never-] works"),
         ("works", "never works", "{+never+} works"),
+        ("never works", "works", "[-never-] works"),
         ("good", "good !", "good {+!+}"),
         ("the same", "the same", "the same"),
         ("很好", "很坏", "很[-好-]{+坏+}"),
@@ -51,7 +52,7 @@ def test_a_terminal_that_wants_no_colour_gets_the_brackets() -> None:
     ],
 )
 def test_marks_touch_nothing_but_the_change(source: str, target: str, shown: str) -> None:
-    assert tables.marked(source, target, coloured=False).plain == shown
+    assert tables.mark(source, target, coloured=False).plain == shown
 
 
 def test_a_text_is_never_markup_nor_a_terminal_command() -> None:

@@ -96,3 +96,18 @@ def test_apply_with_no_span_is_the_source_and_with_all_spans_the_target_words() 
         every = range(len(edits.spans(source, target)))
         assert edits.apply(source, target, ()) == source
         assert "".join(edits.apply(source, target, every).split()) == "".join(target.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "pieces"),
+    [
+        ("a dull film", "a fine film", ["a ", "-dull", " ", "+fine", " film"]),
+        ("works", "never works", ["+never", " works"]),
+        ("never works", "works", ["-never", " ", "works"]),
+        ("很好", "很坏", ["很", "-好", "+坏"]),
+        ("the same", "the same", ["the same"]),
+    ],
+)
+def test_what_changed_is_told_apart_in_reading_order(source: str, target: str, pieces: list[str]) -> None:
+    signs = {"kept": "", "removed": "-", "added": "+"}
+    assert [signs[change] + piece for piece, change in edits.pieces(source, target)] == pieces

@@ -9,9 +9,8 @@ from typing import Any
 from cod_cli.mixes import RIVALS
 from cod_cli.records import Manifest
 from cod_cli.report.comparison import Cell, Comparison
-from cod_cli.report.page.markup import Child, anchors, el
+from cod_cli.report.page.markup import Child, el
 from cod_cli.report.results import Evidence, Result
-from cod_cli.report.tables import ordered
 from cod_cli.settings.base import Settings, options_of
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import DistillSettings
@@ -35,11 +34,17 @@ def commands(evidence: Evidence, comparison: Comparison) -> list[Child]:
             el("pre", text),
             id=ids[*cell.key, cell.arm],
         )
-        for cell in ordered(comparison)
+        for cell in comparison.in_order()
         if (*cell.key, cell.arm) in ids and (text := _script(cell))
     ]
     intro = "What made each number, as it was recorded: shots and texts first, then each student and its scores."
     return [*([el("p", "Swept by"), *swept] if swept else []), *([el("p", intro), *blocks] if blocks else [])]
+
+
+def anchors(comparison: Comparison) -> dict[tuple[object, ...], str]:
+    """The id of each cell's commands on the page, by its key and arm; none where no student left its settings."""
+    recorded = (cell for cell in comparison.in_order() if any(result.student for result in cell.results))
+    return {(*cell.key, cell.arm): f"made-{index}" for index, cell in enumerate(recorded, start=1)}
 
 
 def _script(cell: Cell) -> str:
@@ -53,7 +58,7 @@ def _script(cell: Cell) -> str:
 def command_line(words: str, folder: Path, options: type[Settings], recorded: Mapping[str, Any]) -> str:
     """``cod X FOLDER`` with the recorded options that differ from their defaults; what is no option is left out."""
     defaults = {field.name: field.default for field in dataclasses.fields(options)}
-    parts = [words, quoted(str(folder))]
+    parts = [words, quote(str(folder))]
     for name, (_, info) in options_of(options).items():
         value = recorded.get(name)
         if value is None or value == defaults[name] or (value == [] and defaults[name] == ()):
@@ -63,7 +68,7 @@ def command_line(words: str, folder: Path, options: type[Settings], recorded: Ma
             parts.append(flags[-1].split("/")[0 if value else -1])
         else:
             values = value if isinstance(value, list | tuple) else [value]
-            parts += [f"{flags[-1]} {quoted(str(item))}" for item in values]
+            parts += [f"{flags[-1]} {quote(str(item))}" for item in values]
     return " ".join(parts)
 
 
@@ -92,14 +97,14 @@ def training_of(result: Result) -> list[str]:
 
 def _scoring(result: Result) -> list[str]:
     """What scored one student; where the rows of other data are is written down nowhere."""
-    command = f"cod eval {quoted(str(result.run.folder))} --split {quoted(result.score.split)}"
+    command = f"cod eval {quote(str(result.run.folder))} --split {quote(result.score.split)}"
     sources = {shot.id.rsplit("/", 2)[0] for shot in result.run.shots.peek()}
     if not sources or result.score.task in sources:
         return [command]
     return [f"# DATA: {' '.join(result.score.task.split())}, which the shots are not from", f"{command} --data DATA"]
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A word for the shell; the user's home directory, which need not travel, as ``~``."""
     home = f"{Path.home()}/"
     return f"~/{shlex.quote(text.removeprefix(home))}" if text.startswith(home) else shlex.quote(text)

@@ -8,11 +8,12 @@ from pathlib import Path
 from cod_cli import __version__
 from cod_cli.metrics import METRICS
 from cod_cli.report.comparison import Comparison
-from cod_cli.report.page.commands import commands
+from cod_cli.report.page.commands import anchors, commands
+from cod_cli.report.page.curves import calibration, over_k
 from cod_cli.report.page.markup import Child, Markup, el, join
 from cod_cli.report.page.pairs import exhibits, margins, pairs, quality
 from cod_cli.report.page.published import published_figures
-from cod_cli.report.page.tables import boundary, by_class, calibration, cost, numbers, over_k, reasons
+from cod_cli.report.page.tables import boundary, by_class, cost, numbers, reasons
 from cod_cli.report.page.verdicts import differences, in_words
 from cod_cli.report.results import Evidence
 from cod_cli.report.statistics import ALPHA
@@ -28,7 +29,7 @@ def page(evidence: Evidence, comparison: Comparison, why: Why | None = None) -> 
         "In words": in_words(comparison),
         "Accuracy and agreement against k": over_k(comparison, evidence.teachers),
         "Differences": differences(comparison),
-        "Numbers": numbers(comparison, evidence.teachers),
+        "Numbers": numbers(comparison, evidence.teachers, anchors(comparison)),
         "F1 by class": by_class(comparison, evidence.teachers),
         "Agreement at the boundary": boundary(comparison),
         "What a student took": cost(comparison),

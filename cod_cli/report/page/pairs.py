@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from cod_cli.counterfactuals import edits
-from cod_cli.counterfactuals.quality import QUALITY, Quality, QualityReport, Work, report, with_sources
-from cod_cli.metrics import Bin, reliability_bins, softmax
-from cod_cli.records import Counterfactual, Prediction, Shot
-from cod_cli.report.comparison import Cell
+from cod_cli.counterfactuals.quality import Quality, QualityReport, Work, report, with_sources
+from cod_cli.metrics import softmax
+from cod_cli.records import Counterfactual, Shot
+from cod_cli.report import tables
 from cod_cli.report.page.charts import histogram
-from cod_cli.report.page.markup import NOTHING, Child, Markup, body, el, quantity, row, table
+from cod_cli.report.page.markup import Child, Markup, el
+from cod_cli.report.rendering import to_html
 from cod_cli.report.results import Evidence
 from cod_cli.store.run import Run
-from cod_cli.ui import MISSING
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,6 @@ def margin(logits: Sequence[float]) -> float:
     return float(first - second)
 
 
-def curve(predictions: Iterable[Prediction | None]) -> list[Bin] | None:
-    """The reliability of some students, their rows pooled; None where nobody kept what they decided, or no label."""
-    kept = [row for row in predictions if row is not None and row.truth is not None]
-    if not kept:
-        return None
-    confidence = np.concatenate([row.confidence for row in kept])
-    right = np.concatenate([np.equal(row.decided, row.truth or []) for row in kept])
-    return reliability_bins(confidence, right)
-
-
-def curve_of(cell: Cell) -> list[Bin] | None:
-    """The reliability of an arm's students together."""
-    return curve(result.prediction for result in cell.results)
-
-
 # More of them make a page that a phone does not open.
 MOST_PAIRS = 2000
 
@@ -95,16 +80,10 @@ def quality(found: Sequence[Exhibit]) -> list[Child]:
     columns: dict[str, Quality] = {}
     for exhibit in found:
         if exhibit.quality is not None:
-            prompts = exhibit.quality.by_prompt if len(exhibit.quality.by_prompt) > 1 else {}
-            parts = {**{f"to {name}": part for name, part in exhibit.quality.by_class.items()}, **prompts}
             columns[exhibit.task] = exhibit.quality.overall
+            parts = tables.parts_of(exhibit.quality)
             columns |= {f"{exhibit.task}, {name}" if len(found) > 1 else name: part for name, part in parts.items()}
-    rows = []
-    for name, show in QUALITY.items():
-        cells = [show(each) for each in columns.values()]
-        if any(cell != MISSING for cell in cells):
-            rows.append(row(name, [NOTHING if cell == MISSING else quantity(float(cell), cell) for cell in cells]))
-    return [table(["", *columns], body(rows))] if rows else []
+    return [to_html(tables.quality(columns))] if columns else []
 
 
 def margins(found: Sequence[Exhibit]) -> list[Child]:
@@ -173,7 +152,7 @@ def _pair(task: str, cfe: Counterfactual, source: str) -> Markup:
     flag = el("b", " does not flip the teacher", class_="worse") if cfe.flipped is False else None
     return el(
         "li",
-        el("p", *marked(source, cfe.text), dir="auto"),
+        el("p", *mark(source, cfe.text), dir="auto"),
         el("p", el("b", _direction(cfe)), " · ", " · ".join(facts), flag, class_="facts"),
         data_task=task,
         data_direction=_direction(cfe),
@@ -181,28 +160,7 @@ def _pair(task: str, cfe: Counterfactual, source: str) -> Markup:
     )
 
 
-def marked(source: str, target: str) -> list[Child]:
+def mark(source: str, target: str) -> list[Child]:
     """The target with what was taken out of the source struck out and what was put in marked."""
-    before, after = edits.tokenize(source), edits.tokenize(target)
-    parts: list[Child] = []
-    position = 0
-    for span in edits.spans(source, target):
-        parts.append(_words(after[position : span.target_start]))
-        removed, added = before[span.source_start : span.source_end], after[span.target_start : span.target_end]
-        space = (added or removed)[0].space
-        # The first word of a text has no space before it.
-        between = space if span.target_start else _first_space([*before, *after])
-        parts += [space, el("del", _words(removed).lstrip())] if removed else [space]
-        parts += [between] if removed and (added or not span.target_start) else []
-        parts += [el("ins", _words(added).lstrip())] if added else []
-        position = span.target_end
-    return [*parts, _words(after[position:])]
-
-
-def _first_space(tokens: Sequence[edits.Token]) -> str:
-    """What stands between words, nothing in a script that writes none."""
-    return next((token.space for token in tokens if token.space), "")
-
-
-def _words(tokens: Sequence[edits.Token]) -> str:
-    return "".join(token.space + token.text for token in tokens)
+    tags = {"removed": "del", "added": "ins"}
+    return [el(tags[how], piece) if how in tags else piece for piece, how in edits.pieces(source, target)]

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from cod_cli.metrics import Summary
 from cod_cli.report.comparison import Cell, Comparison
-from cod_cli.report.page.markup import NOTHING, Child, Markup, body, el, join, quantity, row, spread, table
-from cod_cli.report.tables import ordered
-from cod_cli.ui import number
+from cod_cli.report.page.markup import Child, el
+from cod_cli.report.rendering import Column, Group, Parts, Row, Table, text, to_html
+from cod_cli.report.tables import spread
 
 SOURCE = (
     "F. Hamman, P. Dissanayake, Y. Fu, S. Dutta: Few-Shot Knowledge Distillation of LLMs With Counterfactual "
     "Explanations, NeurIPS 2025, arXiv 2510.21631, Tables 1, 2, 5 and 6 (five seeds)"
 )
+N_SEEDS = 5
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,11 @@ def _cells() -> tuple[Published, ...]:
 def published_figures(comparison: Comparison) -> list[Child]:
     """The paper's accuracies for the same task and k under one's own of the same method and mix."""
     shown: list[Child] = []
-    for task, split in dict.fromkeys((cell.task, cell.split) for cell in comparison.cells):
-        cells = [cell for cell in ordered(comparison) if (cell.task, cell.split) == (task, split)]
-        found = published(task, {cell.k for cell in cells})
+    for place in comparison.places:
+        cells = comparison.at(place)
+        found = published(place[0], {cell.k for cell in cells})
         if found:
-            shown += [el("h3", f"{task}, {split}"), _table(found, cells)]
+            shown += [el("h3", ", ".join(place)), to_html(_table(found, cells))]
     if not shown:
         return []
     lead = (
@@ -74,14 +76,14 @@ def published_figures(comparison: Comparison) -> list[Child]:
     return [el("p", lead), *shown, el("p", f"Source: {SOURCE}.", class_="note")]
 
 
-def _table(found: Sequence[Published], own: Sequence[Cell]) -> Markup:
+def _table(found: Sequence[Published], own: Sequence[Cell]) -> Table:
     ks = sorted({cell.k for cell in found})
     here = {(c.arm, c.k): spread(c.metrics().get("accuracy"), "accuracy") for c in own if _is_plain(c)}
-    bodies = [_body("Here", here, ks)] if here else []
+    groups = [_group("Here", here, ks)] if here else []
     for models in dict.fromkeys((cell.teacher, cell.student) for cell in found):
         of = {(f"{c.method}-{c.mix}", c.k): _shown(c) for c in found if (c.teacher, c.student) == models}
-        bodies.append(_body(" → ".join(models), of, ks))
-    return table(["arm", *(f"k = {k}" for k in ks)], *bodies)
+        groups.append(_group(" → ".join(models), of, ks))
+    return Table("Published", [Column("arm", words=True), *(Column(f"k = {k}") for k in ks)], groups)
 
 
 def _is_plain(cell: Cell) -> bool:
@@ -89,12 +91,10 @@ def _is_plain(cell: Cell) -> bool:
     return cell.arm == f"{cell.method}-{cell.mix}" and cell.mix in ("shots", "cod") and "accuracy" in cell.values
 
 
-def _body(title: str, cells: Mapping[tuple[str, int], Child], ks: Sequence[int]) -> Markup:
+def _group(title: str, cells: Mapping[tuple[str, int], Parts], ks: Sequence[int]) -> Group:
     arms = dict.fromkeys(arm for arm, _ in cells)
-    rows = [row(arm, [cells.get((arm, k), NOTHING) for k in ks]) for arm in arms]
-    return body(rows, title, len(ks) + 1)
+    return Group([Row([text(arm), *(cells.get((arm, k), ()) for k in ks)]) for arm in arms], title)
 
 
-def _shown(cell: Published) -> Markup:
-    mean, std = (quantity(value, number(value, percent=True)) for value in (cell.accuracy, cell.std))
-    return join(mean, el("small", " ± ", std))
+def _shown(cell: Published) -> Parts:
+    return spread(Summary(cell.accuracy, cell.std, N_SEEDS), "accuracy")

@@ -317,3 +317,12 @@ def test_texts_stay_with_the_task_that_they_are_of(tmp_path: Path) -> None:
 
 def elsewhere(scores: list, task: str) -> list:  # type: ignore[type-arg]
     return [score.replace(task=task) for score in scores]
+
+
+def test_what_is_not_tested_stands_among_the_tests_too(tmp_path: Path) -> None:
+    run = scored_run(tmp_path, {"kd-shots": 0.5, "kd-cod": 0.6, "kd-cut": 0.9}, task="mine")
+    trained(run, "kd-cut", cut_from_teacher=True)
+    section = read_page(made(tmp_path)[2]).section("Differences")
+    line = section.table()["mine, validation, k = 16: kd-cut †"]
+    assert line["in words"].text == "cut from its teacher, not compared"
+    assert "† cut from a fine-tuned teacher" in section.text

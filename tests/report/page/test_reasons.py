@@ -39,9 +39,10 @@ def test_correlations_stand_under_what_the_paper_predicts(tmp_path: Path) -> Non
     probes = {"kd-shots": Probe(0.2, 1.5, 0.1, 0.3), "kd-cod": Probe(0.8, 2.5, 0.4, 0.1)}
     correlations = shown(tmp_path, probes).section("Why it works, or not").all("div", class_="wide")[1]
     predicted, found = correlations.all("tbody")
+    assert found.all("th")[0].text == "sst2, validation, k = 16"
     assert [cell.text for cell in predicted.all("td")] == ["+", "+", "+", "−"]
     # Two groups of three points that do not overlap, each with one value: ρ = √(13.5/17.5) = 0.878 by hand.
-    between, within, together = found.all("tr")
+    _, between, within, together = found.all("tr")
     assert [numbers(cell)[0] for cell in together.all("td")] == pytest.approx([0.878, 0.878, 0.878, -0.878], abs=1e-3)
     # Two arms make no correlation, and draws that are all alike none either.
     assert [cell.text for row in (between, within) for cell in row.all("td")] == ["–"] * 8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cod_cli.report.page.markup import join
-from cod_cli.report.page.pairs import Exhibit, margin, marked, pairs
+from cod_cli.report.page.pairs import Exhibit, margin, mark, pairs
 from tests.records_of import counterfactual
 from tests.report.page.page_of import Node, read_page
 
@@ -23,7 +23,7 @@ PAIRS = [
 
 
 def shown(source: str, target: str) -> Node:
-    return read_page(join(*marked(source, target)))
+    return read_page(join(*mark(source, target)))
 
 
 def without(node: Node, tag: str) -> str:

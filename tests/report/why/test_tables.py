@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli.report import tables
 from cod_cli.report.comparison import compare
 from cod_cli.report.results import read_evidence
+from cod_cli.report.why import tables
 from cod_cli.report.why.explain import HELD_OUT, OWN, Probe, Probes, explain
 from tests.report.evidence_of import scored_run
 from tests.terminal import on_terminal, piped
@@ -33,7 +33,7 @@ def probes(runs: Path, pairs: dict[str, list[int]], **left_out: None) -> Probes:
 
 def shown(runs: Path, measured: Probes, *, terminal: bool = False) -> str:
     comparison = compare(read_evidence(runs))
-    table = tables.why(explain(comparison, measured), comparison)
+    table = tables.report(explain(comparison, measured), comparison)
     return on_terminal(table, color_system=None) if terminal else piped(table)
 
 
