@@ -67,7 +67,7 @@ def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
         return _plan(cast("CounterfactPlan", result))
     result = cast("CounterfactResult", result)
     counts = result.counts
-    line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.run.counterfactuals.path}"
+    line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.files.rows.path}"
     parts = {
         "not flipped": counts["not_flipped"],
         "teacher wrong on the shot": counts["teacher_wrong"],
@@ -77,12 +77,13 @@ def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
     line += "".join(f", {number} {name}" for name, number in parts.items() if number)
     return Group(
         tables.quality(result.quality),
-        _next(line, _after_counterfact(result.run)),
+        _next(line, _after_counterfact(result)),
     )
 
 
-def _after_counterfact(run: Run) -> str:
-    return f"cod eval {run.folder}" if run.holds_out else f"cod show {run.folder}; cod label {run.folder} --teacher T"
+def _after_counterfact(result: CounterfactResult) -> str:
+    run = result.run.folder
+    return f"cod eval {run}" if result.held_out else f"cod show {run}; cod label {run} --teacher T"
 
 
 def _plan(plan: CounterfactPlan) -> RenderableType:

@@ -8,7 +8,7 @@ from cod_cli.counterfactuals.generators.base import Generator, Need, Proposal
 from cod_cli.counterfactuals.verify import TAKEN, Verdict
 from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
 from cod_cli.store.jsonl import write_records
-from cod_cli.store.run import Run
+from cod_cli.store.run import CounterfactualFiles
 
 
 @dataclass
@@ -166,7 +166,7 @@ class Ledger:
     """All cases of a run in shot order.
 
     Args:
-        run: where the files are.
+        files: where it is kept.
         wanted: the shots in order, each with the targets that a CFE is wanted for.
         chosen: by shot id the class that the teacher chooses on the shot; empty without a teacher.
         generators: who writes, in order; the next takes over what one has left open.
@@ -174,12 +174,12 @@ class Ledger:
 
     def __init__(
         self,
-        run: Run,
+        files: CounterfactualFiles,
         wanted: Sequence[tuple[Shot, Sequence[str]]],
         chosen: Mapping[str, str],
         generators: Sequence[Generator],
     ) -> None:
-        self.run = run
+        self.files = files
         self.generators = list(generators)
         several = sum(len(generator.prompts) for generator in generators) > 1
         self.groups = [[Case(shot, target, several) for target in targets] for shot, targets in wanted]
@@ -199,9 +199,9 @@ class Ledger:
         Accepted cases stay as they are, also where somebody has deleted or mended the row since. What
         an unfinished run left open starts again: replies that were paid for come from the journal.
         """
-        rows = {(row.shot_id, row.label): row for row in self.run.counterfactuals.peek()}
+        rows = {(row.shot_id, row.label): row for row in self.files.rows.peek()}
         finished = manifest is not None and manifest.complete
-        for key, attempts in _by_case(self.run.read_attempts()).items():
+        for key, attempts in _by_case(self.files.read_attempts()).items():
             case = self.cases.get(key)
             if case is None or case.closed:
                 continue
@@ -296,8 +296,8 @@ class Ledger:
 
     def save(self) -> None:
         """Bring both files up to date: first the rows, so that an accepted attempt always has its row."""
-        write_records(self.run.counterfactuals.path, self.counterfactuals())
-        write_records(self.run.attempts, self.attempts())
+        write_records(self.files.rows.path, self.counterfactuals())
+        write_records(self.files.attempts, self.attempts())
 
 
 def _is_wrong(case: Case) -> bool:

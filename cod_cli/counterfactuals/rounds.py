@@ -1,23 +1,21 @@
 """The rounds of asking and judging that fill a ledger."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cod_cli.counterfactuals.generators.base import Generator, Proposal
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator
 from cod_cli.counterfactuals.ledger import Case, Ledger
 from cod_cli.counterfactuals.verify import Candidate, Judge, Verifier
 from cod_cli.errors import PartialError
-from cod_cli.llm.prices import Price, find_price
+from cod_cli.llm.prices import Price
 from cod_cli.records import Manifest
-from cod_cli.settings.shared import LLMOptions
-from cod_cli.store.run import Run
+from cod_cli.store.run import CounterfactualFiles
 from cod_cli.teachers.base import Teacher
-from cod_cli.teachers.open import paid
 from cod_cli.ui import Ui
 
 T = TypeVar("T")
@@ -29,19 +27,44 @@ WAIT_S = 2.0
 QUERIES = "teacher_queries"
 
 
-def forget_empty_start(run: Run) -> None:
+def forget_empty_start(files: CounterfactualFiles) -> None:
     """A start that got no answer (no key, a wrong address) binds nobody to its options."""
-    manifest = run.counterfactuals.manifest()
-    if manifest is None or manifest.complete or run.read_replies():
+    manifest = files.rows.manifest()
+    if manifest is None or manifest.complete or files.read_replies():
         return
-    if all(attempt.status in ("error", "teacher-wrong") for attempt in run.read_attempts()):
-        run.counterfactuals.meta.unlink()
+    if all(attempt.status in ("error", "teacher-wrong") for attempt in files.read_attempts()):
+        files.rows.meta.unlink()
+
+
+def _nothing_paid() -> tuple[dict[str, int], float | None]:
+    return {}, None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a file is made by, as its manifest says, and what making it may leave open or cost.
+
+    Args:
+        settings: the options that change results.
+        seed: the one among them that manifests name apart.
+        model: the LLM that may write, None without one; ``price`` is its, None where nobody knows it.
+        accept_partial: finish the file although cases are without an answer.
+        teacher_usage: tells the tokens of what an LLM that is the teacher was paid for, and their cost; nothing where
+            the teacher is none.
+    """
+
+    settings: dict[str, Any]
+    seed: int
+    model: str | None = None
+    price: Price | None = None
+    accept_partial: bool = False
+    teacher_usage: Callable[[], tuple[dict[str, int], float | None]] = _nothing_paid
 
 
 def fill(
     ledger: Ledger,
     verifier: Verifier,
-    settings: LLMOptions,
+    terms: Terms,
     teacher: Teacher | None,
     budget: int | None,
     ui: Ui,
@@ -54,26 +77,26 @@ def fill(
     Raises:
         PartialError: cases are still without an answer.
     """
-    run = ledger.run
-    earlier = run.counterfactuals.manifest()
-    manifest = run.counterfactuals.begin(
-        settings.results(),
-        labels=run.shots.require().labels,
-        seed=settings.seed,
+    files = ledger.files
+    earlier = files.rows.manifest()
+    manifest = files.rows.begin(
+        terms.settings,
+        labels=files.shots.require().labels,
+        seed=terms.seed,
         teacher=teacher.fingerprint if teacher else None,
-        inputs=[run.shots.path],
+        inputs=[files.shots.path],
     )
     judged_by = judge.name if judge else earlier.judge if earlier else None
-    meter = _Meter(run, manifest, teacher)
+    meter = _Meter(files, manifest, teacher)
     _work(ledger, verifier, budget, meter, ui)
-    _close(ledger, manifest.replace(judge=judged_by), judge, settings, meter.queries)
+    _close(ledger, manifest.replace(judge=judged_by), judge, terms, meter.queries)
 
 
 @dataclass(frozen=True)
 class _Meter:
     """Counts what the teacher is asked, on disk as it goes: a kill does not make the pairs look cheaper."""
 
-    run: Run
+    files: CounterfactualFiles
     manifest: Manifest
     teacher: Teacher | None
 
@@ -84,7 +107,7 @@ class _Meter:
 
     def save(self) -> None:
         """Bring the manifest up to date."""
-        self.run.counterfactuals.note(self.manifest.replace(counts={QUERIES: self.queries}))
+        self.files.rows.note(self.manifest.replace(counts={QUERIES: self.queries}))
 
 
 def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter, ui: Ui) -> None:
@@ -154,18 +177,17 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LLMOptions, queries: int) -> None:
+def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, terms: Terms, queries: int) -> None:
     """Finish the files; raise where cases are still without an answer."""
-    if settings.accept_partial:
+    if terms.accept_partial:
         ledger.accept_partial()
         ledger.save()
-    run, counts = ledger.run, {**ledger.counts(), QUERIES: queries}
-    complete = not counts["unanswered"] or settings.accept_partial
-    price = find_price(settings.model, settings.price) if settings.model else None
-    usage, cost = _paid(run, settings, price)
+    counts = {**ledger.counts(), QUERIES: queries}
+    complete = not counts["unanswered"] or terms.accept_partial
+    usage, cost = _paid(ledger.files, terms)
     rows = ledger.counterfactuals()
-    run.counterfactuals.finish(
-        manifest.replace(price=(price.prompt, price.completion) if price else None),
+    ledger.files.rows.finish(
+        manifest.replace(price=(terms.price.prompt, terms.price.completion) if terms.price else None),
         judge.judge(rows) if judge else rows,
         complete=complete,
         counts=counts,
@@ -181,12 +203,12 @@ def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, settings: LL
         )
 
 
-def _paid(run: Run, settings: LLMOptions, price: Price | None) -> tuple[dict[str, int], float | None]:
-    """Tokens of all replies that this run has paid for, those of an LLM that is the teacher apart, and their cost."""
-    told = [reply.usage for reply in run.read_replies() if reply.usage]
+def _paid(files: CounterfactualFiles, terms: Terms) -> tuple[dict[str, int], float | None]:
+    """Tokens of all replies that were paid for, those of an LLM that is the teacher apart, and their cost."""
+    told = [reply.usage for reply in files.read_replies() if reply.usage]
     usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
-    cost = price.of(usage["prompt_tokens"], usage["completion_tokens"]) if price else None
-    checks, checks_cost = paid(settings, run.read_teacher_replies())
-    if checks and (settings.model is None or cost is not None):
+    cost = terms.price.of(usage["prompt_tokens"], usage["completion_tokens"]) if terms.price else None
+    checks, checks_cost = terms.teacher_usage()
+    if checks and (terms.model is None or cost is not None):
         cost = None if checks_cost is None else checks_cost + (cost or 0.0)
     return usage | {f"teacher_{name}": number for name, number in checks.items()}, cost

@@ -101,16 +101,17 @@ class Verifier:
             seen.add(mine)
             verdicts.append(Verdict(candidate, candidate.text, *rejected) if rejected else None)
         passed = [candidate for candidate, verdict in zip(candidates, verdicts, strict=True) if verdict is None]
-        judged = iter(self._ask_teacher(passed))
+        judged = iter(self.ask_teacher(passed))
         return [verdict or next(judged) for verdict in verdicts]
 
-    def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Verdicts on candidates that passed the gates, in order."""
         if self.teacher is None:
             return [Verdict(c, c.text, "accepted") for c in candidates]
         families = [c.shot.id for c in candidates]
         before = self.teacher.logits([c.shot.text for c in candidates], families=families)
         after = self.teacher.logits([c.text for c in candidates], families=families)
-        flipped = [flips(b, a, self._index(c)) for c, b, a in zip(candidates, before, after, strict=True)]
+        flipped = [flips(b, a, self.index_of(c)) for c, b, a in zip(candidates, before, after, strict=True)]
         reverted = iter(self._revert(candidates, flipped, self.teacher))
         texts = [next(reverted) if flip else None for flip in flipped]
         left = [m.text if m else c.text for m, c in zip(texts, candidates, strict=True)]
@@ -119,13 +120,13 @@ class Verifier:
 
     def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
         chosen = [c for c, flip in zip(candidates, flipped, strict=True) if flip]
-        pairs = [Pair(c.shot.text, c.text, self._index(c), c.shot.id) for c in chosen]
+        pairs = [Pair(c.shot.text, c.text, self.index_of(c), c.shot.id) for c in chosen]
         if not self.revert:
             return [Minimal(pair.text, minimal=len(spans(pair.source, pair.text)) == 1) for pair in pairs]
         return minimise(pairs, teacher)
 
     def _verdict(self, candidate: Candidate, reverted: Minimal | None, before: Logits, after: Logits) -> Verdict:
-        target = self._index(candidate)
+        target = self.index_of(candidate)
         return Verdict(
             candidate,
             reverted.text if reverted else candidate.text,
@@ -147,46 +148,14 @@ class Verifier:
         if self.teacher is None or not self.teacher.cheap:
             return said
         step = candidate.text if verdict.status == "no-flip" else candidate.shot.text
-        found = ", ".join(salient_words(self.teacher, step, self._index(candidate)))
+        found = ", ".join(salient_words(self.teacher, step, self.index_of(candidate)))
         return (
             f"{said}\nReplace at least these words, which speak against {candidate.target}: {found}" if found else said
         )
 
-    def _index(self, candidate: Candidate) -> int:
+    def index_of(self, candidate: Candidate) -> int:
+        """The place of its target among the labels."""
         return self.labels.index(candidate.target)
-
-
-class SameClass(Verifier):
-    """Accepts what the teacher reads as it reads the shot: other words for the same."""
-
-    def _ask_teacher(self, candidates: Sequence[Candidate]) -> list[Verdict]:
-        if self.teacher is None:
-            return super()._ask_teacher(candidates)
-        families = [c.shot.id for c in candidates]
-        before = self.teacher.logits([c.shot.text for c in candidates], families=families)
-        after = self.teacher.logits([c.text for c in candidates], families=families)
-        return [self._kept(*row) for row in zip(candidates, before, after, strict=True)]
-
-    def _kept(self, candidate: Candidate, before: Logits, after: Logits) -> Verdict:
-        target = self._index(candidate)
-        read, was = (self.labels[int(row.argmax())] for row in (after, before))
-        return Verdict(
-            candidate,
-            candidate.text,
-            "accepted" if read == was else "no-flip",
-            None if read == was else f"the teacher reads it as {read}, and the text before as {was}",
-            flipped=False,
-            p_before=round(float(softmax(before)[target]), 6),
-            p_after=round(float(softmax(after)[target]), 6),
-        )
-
-
-class Unchecked(Verifier):
-    """Accepts whatever is a text."""
-
-    def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
-        """``accepted`` for each candidate."""
-        return [Verdict(candidate, candidate.text, "accepted") for candidate in candidates]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,21 @@
-"""Which rows of a data source students are scored on, and the scores of a classifier's answers to them."""
+"""Which rows of a data source students are scored on, and which stay free: to hold out, or for a pool.
+
+One rule for all: nobody trains on a row that is scored, and nobody is scored on a row that was trained on.
+"""
 
 import hashlib
 import json
-import random
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cod_cli.data.draw import shuffled
 from cod_cli.data.source import ONE_FILE, Row, Table, eval_splits, load_table, local_path
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
-from cod_cli.settings.counterfact import CounterfactSettings
-from cod_cli.store.run import Run
+from cod_cli.store.run import CounterfactualFiles, Run
 
 
 @dataclass(frozen=True)
@@ -102,32 +104,41 @@ def trained_texts(run: Run) -> set[str]:
     return {shot.text.strip() for shot in run.shots.read()} | {row.text.strip() for row in made}
 
 
-def hold_out(run: Run, settings: CounterfactSettings, labels: Sequence[str]) -> Run:
-    """The run with labelled rows of the scored split in the place of its shots, drawn by the seed; made only once.
+def hold_out(
+    run: Run, labels: Sequence[str], *, generator: str, n: int, split: str | None = None, seed: int = 0
+) -> CounterfactualFiles:
+    """Draw labelled rows of the scored split by the seed, for ``generator`` to make pairs of; they are drawn only once.
 
     Those for fewer rows are the first of those for more. Rows equal to a trained text are left out.
+
+    Args:
+        run: which nobody trains on them in.
+        labels: the run's classes in order.
+        generator: whose pairs they are for; each has rows of its own.
+        n: how many, at most.
+        split: else the one that `rows_to_score` takes.
+        seed: of the draw.
+
+    Returns:
+        the files of these pairs, whose ``shots`` are the rows.
 
     Raises:
         CodError: the split has no labels, or other rows were held out before.
     """
-    held = run.held_out(settings.generator)
-    if settings.force and not settings.dry_run:
-        run.archive(held.shots.path, held.shots.meta)
-    wanted = {"held_out": settings.held_out, "split": settings.split, "seed": settings.seed}
+    held = run.held_out(generator)
+    wanted = {"held_out": n, "split": split, "seed": seed}
     old = held.shots.check(wanted)
     if old is not None and old.complete and held.shots.path.exists():
         return held
-    data, rows = rows_to_score(run, labels, split=settings.split)
+    data, rows = rows_to_score(run, labels, split=split)
     if rows.truth is None:
         raise CodError(f"{data}, split {rows.split}, has no labels to edit away from", "name a labelled split: --split")
     everything = [
         Shot(id=row_id, text=text, label=labels[place])
         for row_id, text, place in zip(rows.ids, rows.texts, rows.truth, strict=True)
     ]
-    rng = random.Random(f"held out {settings.seed}")
-    keys = [rng.random() for _ in everything]
-    drawn = [everything[i] for i in sorted(range(len(keys)), key=keys.__getitem__)[: settings.held_out]]
-    manifest = held.shots.begin(wanted, labels=list(labels), seed=settings.seed)
+    drawn = shuffled(everything, f"held out {seed}")[:n]
+    manifest = held.shots.begin(wanted, labels=list(labels), seed=seed)
     held.shots.finish(manifest, drawn, counts={"rows": len(everything), "held_out": len(drawn)})
     return held
 
@@ -195,8 +206,7 @@ def shots_source(run: Run) -> Table:
     Raises:
         CodError: it is not at hand any more.
     """
-    # Also where held-out rows stand in the place of the run's own shots.
-    source = Run(run.folder).shots.require().settings
+    source = run.shots.require().settings
     return load_table(
         source["data"],
         split=source["split"],
@@ -224,12 +234,10 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     """
     table = shots_source(run)
     taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table)
-    taken |= {row.text.strip() for held in run.held_out_runs() for row in held.shots.peek()}
+    taken |= {row.text.strip() for held in run.held_out_files() for row in held.shots.peek()}
     ids = {shot.id for shot in run.shots.read()}
     free = [row for row in table.rows if row.id not in ids and row.text not in taken]
-    rng = random.Random(f"pool {seed}")
-    keys = [rng.random() for _ in free]
-    return [free[place] for place in sorted(range(len(free)), key=keys.__getitem__)[:n]]
+    return shuffled(free, f"pool {seed}")[:n]
 
 
 def _scored_texts(run: Run, table: Table) -> set[str]:

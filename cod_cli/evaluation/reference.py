@@ -53,13 +53,13 @@ def held_out_pairs(run: Run, rows: HeldOut, teacher: str | None) -> Pairs:
     """
     places = {(row_id, text): place for place, (row_id, text) in enumerate(zip(rows.ids, rows.texts, strict=True))}
     found: list[tuple[str, str, int, str]] = []
-    for held in run.held_out_runs():
-        made = held.counterfactuals.manifest()
+    for held in run.held_out_files():
+        made = held.rows.manifest()
         if made is None or not made.complete or teacher is None or made.teacher != teacher:
             continue
         texts = {shot.id: shot.text for shot in held.shots.read()}
-        suffix = held.counterfactuals.path.stem.removeprefix("5-")
-        for row in held.counterfactuals.read():
+        suffix = held.rows.path.stem.removeprefix("5-")
+        for row in held.rows.read():
             place = places.get((row.shot_id or "", texts.get(row.shot_id or "", "")))
             if place is not None:
                 found.append((f"{row.id}@{suffix}", row.text, place, row.generator))

@@ -151,7 +151,7 @@ def _take(run: Run, mix: str | None) -> _Take:
     """By the manifest of the file that a mix reads beside the shots."""
     if mix in (None, "shots"):
         return _Take(None, 0, 0, 0.0)
-    manifest = (run.rival(str(mix)) if mix in RIVALS else run.counterfactuals).manifest()
+    manifest = (run.rival(str(mix)).rows if mix in RIVALS else run.counterfactuals).manifest()
     if manifest is None:
         return _Take(None, None, 0, None)
     tokens = sum(manifest.usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))

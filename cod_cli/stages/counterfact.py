@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Any
 
 from cod_cli.counterfactuals.generators.base import Generator
 from cod_cli.counterfactuals.generators.editor import open_editor
@@ -11,31 +12,41 @@ from cod_cli.counterfactuals.generators.file import WrittenPairs, open_pairs
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.counterfactuals.ledger import Ledger
 from cod_cli.counterfactuals.quality import QualityReport, Work, report
-from cod_cli.counterfactuals.rounds import fill, forget_empty_start
+from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Readings, Verifier, load_judge, read_by, targets
 from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
-from cod_cli.llm.prices import Estimate, Price
+from cod_cli.llm.prices import Estimate, Price, find_price
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import CounterfactSettings
-from cod_cli.store.run import Run
+from cod_cli.store.run import CounterfactualFiles, Run
 from cod_cli.teachers.llm import BlackBoxTeacher
-from cod_cli.teachers.open import AnyTeacher, open_teacher, with_endpoint
+from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, with_endpoint
 from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)
 class CounterfactResult:
-    """What `cod counterfact` did; ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit."""
+    """What `cod counterfact` did, and to which files, those of the run or held-out ones.
+
+    ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit.
+    """
 
     run: Run
+    files: CounterfactualFiles
+    held_out: bool
     counts: dict[str, int]
     quality: QualityReport
     usage: dict[str, int]
     cost: float | None
     seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        said = {"counts": self.counts, "quality": asdict(self.quality), "usage": self.usage}
+        return {"run": str(self.run.folder), **said, "cost": self.cost, "seconds": self.seconds}
 
 
 @dataclass(frozen=True)
@@ -63,10 +74,17 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     labels = run.shots.require().labels
     settings = with_endpoint(settings)
     _check(settings, labels)
-    run = hold_out(run, settings, labels) if settings.held_out else run
-    shots = run.shots.read()
+    files = _held_out(run, settings, settings.held_out, labels) if settings.held_out else run.cfe_files
     with Session(Limits.of(settings)) as session, _teacher(run, settings, labels, session, ui) as teacher:
-        return _counterfact(run, settings, shots, labels, teacher, session, ui)
+        return _counterfact(run, files, settings, files.shots.read(), labels, teacher, session, ui)
+
+
+def _held_out(run: Run, settings: CounterfactSettings, n: int, labels: Sequence[str]) -> CounterfactualFiles:
+    """The files of pairs that nobody trains on; with ``--force`` their rows are drawn anew."""
+    drawn = run.held_out(settings.generator).shots
+    if settings.force and not settings.dry_run:
+        run.archive(drawn.path, drawn.meta)
+    return hold_out(run, labels, generator=settings.generator, n=n, split=settings.split, seed=settings.seed)
 
 
 @contextmanager
@@ -77,14 +95,13 @@ def _teacher(
     if not settings.teacher:
         yield None
         return
-    # The run's own shots are shown to an LLM, also where held-out rows stand in their place.
-    own = Run(run.folder)
-    with open_teacher(settings, labels, own.teacher_replies, session, shots=own.shots.read(), note=ui.note) as teacher:
+    with open_teacher(settings, labels, run.teacher_replies, session, shots=run.shots.read(), note=ui.note) as teacher:
         yield teacher
 
 
 def _counterfact(
     run: Run,
+    files: CounterfactualFiles,
     settings: CounterfactSettings,
     shots: Sequence[Shot],
     labels: list[str],
@@ -94,28 +111,39 @@ def _counterfact(
 ) -> CounterfactResult | CounterfactPlan:
     started = perf_counter()
     judge = load_judge(settings, labels, teacher)
-    if run.shots.edited():
-        ui.note(f"{run.shots.path} was edited by hand since it was made")
+    if files.shots.edited():
+        ui.note(f"{files.shots.path} was edited by hand since it was made")
     if settings.force and not settings.dry_run:
-        run.archive(run.counterfactuals.path, run.counterfactuals.meta, run.attempts, run.replies)
-    forget_empty_start(run)
-    manifest = run.counterfactuals.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
-    with _generators(run, settings, labels, shots, teacher, session, ui) as generators:
+        run.archive(*files.paths)
+    forget_empty_start(files)
+    manifest = files.rows.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
+    with _generators(run, files, settings, labels, shots, teacher, session, ui) as generators:
         unasked = settings.dry_run and settings.llm is not None
         read = read_by(None if unasked else teacher, shots, labels)
-        ledger = Ledger(run, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
+        ledger = Ledger(files, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
         ledger.resume(manifest)
         if settings.dry_run:
             return _plan(ledger, generators[0], shots, teacher)
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
             verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
-            fill(ledger, verifier, settings, teacher, budget, ui, judge)
+            fill(ledger, verifier, _terms(run, settings), teacher, budget, ui, judge)
         elif judge and judge.name != manifest.judge:
-            run.counterfactuals.rewrite(manifest.replace(judge=judge.name), judge.judge(run.counterfactuals.read()))
+            files.rows.rewrite(manifest.replace(judge=judge.name), judge.judge(files.rows.read()))
         else:
-            ui.note(f"{run.counterfactuals.path} is complete already; nothing is left to ask")
-    return _result(run, shots, perf_counter() - started)
+            ui.note(f"{files.rows.path} is complete already; nothing is left to ask")
+    return _result(run, files, shots, perf_counter() - started)
+
+
+def _terms(run: Run, settings: CounterfactSettings) -> Terms:
+    return Terms(
+        settings.results(),
+        seed=settings.seed,
+        model=settings.model,
+        price=find_price(settings.model, settings.price) if settings.model else None,
+        accept_partial=settings.accept_partial,
+        teacher_usage=lambda: paid(settings, run.read_teacher_replies()),
+    )
 
 
 def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
@@ -154,6 +182,7 @@ def _wanted(
 @contextmanager
 def _generators(
     run: Run,
+    files: CounterfactualFiles,
     settings: CounterfactSettings,
     labels: Sequence[str],
     shots: Sequence[Shot],
@@ -163,7 +192,7 @@ def _generators(
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":
-        with open_generator(run.replies, settings, labels, session, ui.note) as llm:
+        with open_generator(files.replies, settings, labels, session, ui.note) as llm:
             yield [llm, open_editor(teacher, training_texts(run, ui.note))] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
         yield [open_pairs(settings.from_file, shots, labels, ui.note)]
@@ -185,8 +214,17 @@ def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: 
     return CounterfactPlan(everything, for_mix_cod, generator.max_attempts, teacher.name, checks)
 
 
-def _result(run: Run, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
-    manifest = run.counterfactuals.require()
+def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
+    manifest = files.rows.require()
     price = Price(*manifest.price) if manifest.price else None
-    made = Work(shots, run.counterfactuals.read(), run.read_attempts(), run.read_replies(), price)
-    return CounterfactResult(run, manifest.counts, report(made), manifest.usage, manifest.cost, round(seconds, 2))
+    made = Work(shots, files.rows.read(), files.read_attempts(), files.read_replies(), price)
+    return CounterfactResult(
+        run=run,
+        files=files,
+        held_out=files.shots.path != run.shots.path,
+        counts=manifest.counts,
+        quality=report(made),
+        usage=manifest.usage,
+        cost=manifest.cost,
+        seconds=round(seconds, 2),
+    )

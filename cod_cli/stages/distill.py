@@ -136,7 +136,7 @@ def _names(settings: DistillSettings) -> list[str]:
 
 def _report(shared: _Shared) -> None:
     run, data, ui = shared.run, shared.data, shared.ui
-    for file in (run.shots, run.counterfactuals, run.rival(shared.settings.mix)):
+    for file in (run.shots, run.counterfactuals, run.rival(shared.settings.mix).rows):
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
     if data.unflipped:

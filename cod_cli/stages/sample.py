@@ -1,15 +1,14 @@
 """``cod sample``: draws k class-balanced shots from a data source."""
 
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cod_cli.data.source import Row, Table, load_table, local_path
+from cod_cli.data.draw import draw
+from cod_cli.data.source import Table, load_table, local_path
 from cod_cli.data.tasks import TASKS
-from cod_cli.errors import CodError, UsageError
 from cod_cli.records import Shot
 from cod_cli.settings.sample import SampleSettings
 from cod_cli.store.jsonl import file_sha
@@ -66,37 +65,6 @@ def sample(run: Run, settings: SampleSettings, ui: Ui) -> SampleResult:
     counts = _counts(table, shots)
     run.shots.finish(manifest, shots, counts=counts)
     return _result(run, table.labels, counts, fresh=True)
-
-
-def draw(rows: Sequence[Row], labels: Sequence[str], k: int, seed: int) -> list[Row]:
-    """Draw k rows, the classes in turn, so that their counts differ by at most one.
-
-    The rows for a smaller k are a prefix of those for a larger one. A class's draw depends on its own rows and the
-    seed alone.
-
-    Raises:
-        UsageError: k is below the number of classes.
-        CodError: a class has too few rows.
-    """
-    if k < len(labels):
-        raise UsageError(
-            f"-k {k} is below the number of classes ({len(labels)}: {', '.join(labels)})", f"use -k {len(labels)}"
-        )
-    order = _shuffled(labels, f"{seed}")
-    piles = {label: _shuffled([row for row in rows if row.label == label], f"{seed} {label}") for label in order}
-    most = min(len(piles[label]) * len(order) + place for place, label in enumerate(order))
-    if k > most:
-        there = ", ".join(f"{label} {len(piles[label]):,}" for label in labels)
-        way_out = f"-k {most} is the most that is balanced; " if most >= len(labels) else ""
-        raise CodError(f"too few rows of a class for -k {k}: {there}", f"{way_out}-k all takes every row as it is")
-    return [piles[order[i % len(order)]][i // len(order)] for i in range(k)]
-
-
-def _shuffled(items: Sequence[Any], seed: str) -> list[Any]:
-    # Only random() itself is promised to stay the same between versions of Python: not shuffle(), not sample().
-    rng = random.Random(seed)
-    keys = [rng.random() for _ in items]
-    return [items[position] for position in sorted(range(len(items)), key=keys.__getitem__)]
 
 
 def _recorded(settings: SampleSettings) -> dict[str, Any]:

@@ -109,11 +109,11 @@ def _remark(run: Run, ui: Ui) -> None:
 def _quality(run: Run, shots: Sequence[Shot], cfes: Sequence[Counterfactual]) -> QualityReport:
     manifest = run.counterfactuals.manifest()
     price = Price(*manifest.price) if manifest and manifest.price else None
-    return report(Work(shots, cfes, run.read_attempts(), run.read_replies(), price))
+    return report(Work(shots, cfes, run.cfe_files.read_attempts(), run.cfe_files.read_replies(), price))
 
 
 def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -> Rejected:
-    attempts = run.read_attempts()
+    attempts = run.cfe_files.read_attempts()
     rejected = [row for row in attempts if row.status != "accepted"]
     if settings.only:
         rejected = [row for row in rejected if settings.only in (row.shot_id, f"{row.shot_id}~{row.target}")]
@@ -164,5 +164,6 @@ def _prompt(run: Run | None, name: str, ui: Ui) -> PromptText:
 
 def _first_target(run: Run, shot: Shot, labels: Sequence[str]) -> str:
     """The class that the shot was edited into, else the first other one."""
-    tried = (row.target for row in run.read_attempts() if row.shot_id == shot.id and row.status != "teacher-wrong")
+    attempts = (row for row in run.cfe_files.read_attempts() if row.shot_id == shot.id)
+    tried = (row.target for row in attempts if row.status != "teacher-wrong")
     return next(tried, next(label for label in labels if label != shot.label))

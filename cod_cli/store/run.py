@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,18 +34,42 @@ from cod_cli.store.jsonl import first_problem, read_records, write_records, writ
 R = TypeVar("R", bound=Record)
 
 
+@dataclass(frozen=True)
+class CounterfactualFiles:
+    """The files of one set of texts made from shots: counterfactuals, a rival's rows, or pairs that are held out.
+
+    ``attempts`` and ``replies`` hold what was tried and paid for on the way to ``rows``; ``shots`` are what it all
+    was made from.
+    """
+
+    rows: Artifact[Counterfactual]
+    attempts: Path
+    replies: Path
+    shots: Artifact[Shot]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What is written beside the shots, the manifest included."""
+        return self.rows.path, self.rows.meta, self.attempts, self.replies
+
+    def read_attempts(self) -> list[Attempt]:
+        """The attempts, empty where nothing was tried yet."""
+        return read_records(self.attempts, Attempt) if self.attempts.exists() else []
+
+    def read_replies(self) -> list[Reply]:
+        """The replies of the LLM that wrote, a line torn by a kill left out."""
+        return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
+
+
 class Run:
     """One experiment's folder; every stage reads the previous stage's file and writes its own."""
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.holds_out = False
         self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
         self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
         self.soft_labels = Artifact(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
         self.teacher_labels = Artifact(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
-        self.replies = self.folder / "2-replies.jsonl"
-        self.attempts = self.folder / "2-attempts.jsonl"
         self.teacher_replies = self.folder / "3-replies.jsonl"
         self.eval_replies = self.folder / "5-replies.jsonl"
         self.students = self.folder / "4-students"
@@ -81,21 +106,35 @@ class Run:
         for path in self.student(name).glob("*.safetensors"):
             path.unlink()
 
-    def read_attempts(self) -> list[Attempt]:
-        """The attempts of `cod counterfact`, empty where it has not run."""
-        return read_records(self.attempts, Attempt) if self.attempts.exists() else []
-
-    def read_replies(self) -> list[Reply]:
-        """The replies of `cod counterfact`, a line torn by a kill left out."""
-        return read_records(self.replies, Reply, torn_tail=True) if self.replies.exists() else []
-
     def read_predictions(self) -> list[Prediction]:
         """What students decided on each scored row, empty where nobody was scored."""
         return read_records(self.predictions, Prediction) if self.predictions.exists() else []
 
-    def rival(self, kind: str) -> Artifact[Counterfactual]:
-        """The rows of one rival, ``2-KIND.jsonl``."""
-        return Artifact(self.folder, f"2-{kind}", Counterfactual, f"cod rival {self.folder} --kind {kind}")
+    @property
+    def cfe_files(self) -> CounterfactualFiles:
+        """The run's own counterfactuals, which `cod counterfact` writes."""
+        return self._made("2", self.counterfactuals, self.shots)
+
+    def rival(self, kind: str) -> CounterfactualFiles:
+        """The files of one rival, ``2-KIND.jsonl`` and those beside it."""
+        command = f"cod rival {self.folder} --kind {kind}"
+        return self._made(f"2-{kind}", Artifact(self.folder, f"2-{kind}", Counterfactual, command), self.shots)
+
+    def held_out(self, generator: str) -> CounterfactualFiles:
+        """Pairs made from real rows that nobody trains on, ``5-held-out-GENERATOR.jsonl``; its shots are those rows."""
+        name = f"5-held-out-{generator}"
+        command = f"cod counterfact {self.folder} --held-out N --generator {generator}"
+        rows = Artifact(self.folder, name, Counterfactual, command)
+        return self._made(name, rows, Artifact(self.folder, f"{name}-rows", Shot, command))
+
+    def _made(self, name: str, rows: Artifact[Counterfactual], shots: Artifact[Shot]) -> CounterfactualFiles:
+        attempts, replies = (self.folder / f"{name}-{what}.jsonl" for what in ("attempts", "replies"))
+        return CounterfactualFiles(rows, attempts, replies, shots)
+
+    def held_out_files(self) -> list[CounterfactualFiles]:
+        """Those of every generator that rows were held out for."""
+        metas = sorted(self.folder.glob("5-held-out-*-rows.meta.json"))
+        return [self.held_out(path.name.removeprefix("5-held-out-").removesuffix("-rows.meta.json")) for path in metas]
 
     def read_teacher_replies(self, path: Path | None = None) -> list[TeacherReply]:
         """What an LLM was paid for as a teacher (or in ``path``), a line torn by a kill left out."""
@@ -106,29 +145,7 @@ class Run:
         """The rows of every rival's file; it is a rival's if it has a manifest."""
         names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
         rivals = [self.rival(name.removeprefix("2-")) for name in names if name != "2-counterfactuals"]
-        return [row for rival in rivals for row in rival.peek()]
-
-    def for_rival(self, kind: str) -> "Run":
-        """The same run, with a rival's files in the place of those that `cod counterfact` writes."""
-        run = Run(self.folder)
-        run.counterfactuals = self.rival(kind)
-        run.attempts, run.replies = (self.folder / f"2-{kind}-{name}.jsonl" for name in ("attempts", "replies"))
-        return run
-
-    def held_out(self, generator: str) -> "Run":
-        """The same run, with real rows that nobody trains on as its shots, and the pairs made of them."""
-        run, name = Run(self.folder), f"5-held-out-{generator}"
-        run.holds_out = True
-        command = f"cod counterfact {self.folder} --held-out N --generator {generator}"
-        run.shots = Artifact(run.folder, f"{name}-rows", Shot, command)
-        run.counterfactuals = Artifact(run.folder, name, Counterfactual, command)
-        run.attempts, run.replies = (self.folder / f"{name}-{what}.jsonl" for what in ("attempts", "replies"))
-        return run
-
-    def held_out_runs(self) -> "list[Run]":
-        """Every such run that has rows."""
-        metas = sorted(self.folder.glob("5-held-out-*-rows.meta.json"))
-        return [self.held_out(path.name.removeprefix("5-held-out-").removesuffix("-rows.meta.json")) for path in metas]
+        return [row for rival in rivals for row in rival.rows.peek()]
 
     @property
     def archived(self) -> Path:

@@ -147,7 +147,7 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: b
 def _written(run: Run, mix: str) -> Artifact[Counterfactual]:
     """The file whose rows a mix adds to the shots."""
     if mix in RIVALS:
-        return run.rival(mix)
+        return run.rival(mix).rows
     if run.counterfactuals.manifest() is None:
         raise CodError(
             f"{run.counterfactuals.path} does not exist",

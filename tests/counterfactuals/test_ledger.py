@@ -30,7 +30,7 @@ def ledger(tmp_path: Path, n: int = 4, *, attempts: int = 1, others: int = 1, **
     generators = options.get("generators") or [Silent(max_attempts=attempts)]
     targets = {label: [f"t{i}" for i in range(others)] if others > 1 else TARGETS[label] for label in "ab"}
     wanted = [(shot, targets[shot.label]) for shot in shots(n)]
-    return Ledger(Run(tmp_path), wanted, options.get("chosen") or {}, generators)  # type: ignore[arg-type]
+    return Ledger(Run(tmp_path).cfe_files, wanted, options.get("chosen") or {}, generators)  # type: ignore[arg-type]
 
 
 def answer(book: Ledger, case: Case, *texts: str, status: str | None = None, prompt: str | None = None) -> Case:

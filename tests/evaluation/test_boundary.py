@@ -68,8 +68,8 @@ def write(run: Run, generator: str, rows: list[Counterfactual], teacher: str = "
     held = run.held_out(generator)
     shots = [Shot(id=f"d/test/{n}", text=f"text {n}", label="negative") for n in range(1, 5)]
     held.shots.finish(held.shots.begin({}, labels=LABELS), shots)
-    begun = held.counterfactuals.begin({}, labels=LABELS, teacher=teacher)
-    held.counterfactuals.finish(begun, rows, complete=complete)
+    begun = held.rows.begin({}, labels=LABELS, teacher=teacher)
+    held.rows.finish(begun, rows, complete=complete)
 
 
 def scored_rows(*numbers: int) -> HeldOut:

@@ -62,7 +62,7 @@ def took(
     **counts: int,
 ) -> None:
     """What the texts of a mix took, in their manifest."""
-    file = run.counterfactuals if mix == "counterfactuals" else run.rival(mix)
+    file = run.counterfactuals if mix == "counterfactuals" else run.rival(mix).rows
     file.finish(file.begin({}, labels=LABELS), [], counts=counts, usage=usage, cost=cost)
 
 

@@ -62,7 +62,7 @@ def test_an_llm_that_never_flips_is_a_result_and_not_an_error(run: Run, teacher_
     with FakeLLM("the story , the light and the evening were what one makes of them at home") as llm:
         result = write(run, teacher_folder, llm, max_attempts=2)
     assert result.counts["not_flipped"] == 8
-    assert len(run.read_attempts()) == 16
+    assert len(run.cfe_files.read_attempts()) == 16
     assert run.counterfactuals.require().complete
 
 
@@ -70,7 +70,7 @@ def test_a_rerun_sends_nothing_that_is_on_disk(run: Run, teacher_folder: Path) -
     with FakeLLM(edit) as llm:
         write(run, teacher_folder, llm)
         before = run.counterfactuals.path.read_bytes()
-        run.attempts.unlink()
+        run.cfe_files.attempts.unlink()
         run.counterfactuals.path.unlink()
         manifest = run.counterfactuals.manifest()
         assert manifest is not None
@@ -116,7 +116,7 @@ def test_other_options_are_refused_once_there_are_answers(run: Run, teacher_fold
 def test_force_archives_what_was_paid_for(run: Run, teacher_folder: Path) -> None:
     with FakeLLM(edit) as llm:
         write(run, teacher_folder, llm)
-        replies = run.replies.read_bytes()
+        replies = run.cfe_files.replies.read_bytes()
         write(run, teacher_folder, llm, temperature=1.0, force=True)
     [archived] = (run.folder / "archive").glob("*/2-replies.jsonl")
     assert archived.read_bytes() == replies
@@ -171,7 +171,8 @@ def test_the_editor_needs_no_llm(run: Run, teacher_folder: Path, monkeypatch: py
     assert {row.generator for row in rows} == {"editor"}
     assert all(row.flipped and row.minimal for row in rows)
     # In a small language an edited text may be another shot's own.
-    assert [a.status for a in run.read_attempts() if a.status != "accepted"] == ["duplicate"] * (8 - len(rows))
+    attempts = run.cfe_files.read_attempts()
+    assert [a.status for a in attempts if a.status != "accepted"] == ["duplicate"] * (8 - len(rows))
 
 
 def test_pairs_from_a_file_are_checked_like_any_other(run: Run, teacher_folder: Path) -> None:
@@ -183,7 +184,7 @@ def test_pairs_from_a_file_are_checked_like_any_other(run: Run, teacher_folder: 
     pairs = run.folder / "pairs.tsv"
     pairs.write_text("id\ttext\tlabel\n" + "".join(lines), encoding="utf-8")
     write(run, teacher_folder, generator="file", from_file=pairs)
-    assert [row.status for row in run.read_attempts()] == ["unchanged"] + ["accepted"] * 7
+    assert [row.status for row in run.cfe_files.read_attempts()] == ["unchanged"] + ["accepted"] * 7
 
 
 def test_the_fallback_closes_what_the_llm_left_open_and_is_marked(
@@ -202,7 +203,7 @@ def test_the_fallback_closes_what_the_llm_left_open_and_is_marked(
     assert [row.generator for row in rows] == ["openai:m"] + ["editor"] * (len(rows) - 1)
     assert len(rows) > 4
     prompt = str(rows[0].prompt)
-    assert {row.writer for row in run.read_attempts() if row.shot_id != first.id} == {prompt, "editor"}
+    assert {row.writer for row in run.cfe_files.read_attempts() if row.shot_id != first.id} == {prompt, "editor"}
     assert result.quality.by_prompt[prompt].accepted == 1
     assert result.quality.by_prompt["editor"].accepted == len(rows) - 1
 

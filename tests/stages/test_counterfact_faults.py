@@ -50,9 +50,9 @@ class FaultyEditor:
 
 
 def on_disk(run: Run, texts: dict[str, str]) -> set[Asked]:
-    if not run.replies.exists():
+    if not run.cfe_files.replies.exists():
         return set()
-    whole = run.replies.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
+    whole = run.cfe_files.replies.read_bytes().rpartition(b"\n")[0].decode("utf-8").splitlines()
     replies = [Reply.model_validate_json(line) for line in whole]
     return {(texts[reply.shot_id], reply.sample) for reply in replies}
 
@@ -97,7 +97,7 @@ def test_every_shot_is_accounted_for_and_nothing_on_disk_is_sent_again(
     assert sum(editor.paid.values()) - len(paid) <= CONCURRENCY * KILLS
     counts = run.counterfactuals.require().counts
     assert counts["accepted"] + counts["not_flipped"] + counts["teacher_wrong"] == counts["cases"] == SHOTS
-    attempts, accepted = run.read_attempts(), run.counterfactuals.read()
+    attempts, accepted = run.cfe_files.read_attempts(), run.counterfactuals.read()
     assert {attempt.shot_id for attempt in attempts} == set(texts)
     assert {cfe.shot_id for cfe in accepted} == {row.shot_id for row in attempts if row.status == "accepted"}
     assert len(accepted) == counts["accepted"] > SHOTS / 2

@@ -26,7 +26,7 @@ from cod_cli.stages.eval import EvalResult, evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.store.jsonl import file_sha, read_records
-from cod_cli.store.run import Run
+from cod_cli.store.run import CounterfactualFiles, Run
 from cod_cli.ui import Ui
 from tests.models.tiny import tiny_base, tiny_classifier
 from tests.stages.students import LABELS, ROWS, TRAIN, VALIDATION, add_student, write_rows
@@ -501,17 +501,17 @@ def test_scoring_leaves_the_random_state_alone(run: Run) -> None:
 # Held-out pairs
 
 
-def hold_out(run: Run, teacher: Path, **options: Any) -> Run:
+def hold_out(run: Run, teacher: Path, **options: Any) -> CounterfactualFiles:
     settings = {"generator": "editor", "teacher": str(teacher), "held_out": 12, "max_length": 64, **options}
     result = counterfact(run, CounterfactSettings(**settings), Ui.silent())
     assert isinstance(result, CounterfactResult)
-    return result.run
+    return result.files
 
 
 def test_held_out_pairs_are_of_the_scored_split_and_flip_the_teacher(run: Run, teacher: Path) -> None:
     held = hold_out(run, teacher)
     texts = dict(VALIDATION)
-    shots, pairs = {shot.id: shot for shot in held.shots.read()}, held.counterfactuals.read()
+    shots, pairs = {shot.id: shot for shot in held.shots.read()}, held.rows.read()
     assert len(shots) == 12
     assert all(shot.id.startswith("films/validation/") and texts[shot.text] == shot.label for shot in shots.values())
     assert 0 < len(pairs) <= 12
@@ -532,7 +532,7 @@ def test_held_out_pairs_stand_in_files_of_their_own_and_nobody_trains_on_them(ru
     assert run.counterfactuals.manifest() is None
     label(run, LabelSettings(device="cpu"), Ui.silent())
     labelled = {row.id for row in run.soft_labels.read()}
-    assert not labelled & {row.id for row in [*held.shots.read(), *held.counterfactuals.read()]}
+    assert not labelled & {row.id for row in [*held.shots.read(), *held.rows.read()]}
 
 
 def test_the_same_command_goes_on_and_more_rows_need_force(run: Run, teacher: Path) -> None:
@@ -548,7 +548,7 @@ def test_boundary_agreement_equals_an_independent_computation(run: Run, teacher:
     add_student(run, "kd-shots")
     score = by_name(run_eval(run))["kd-shots"]
     texts = {shot.id: shot.text for shot in held.shots.read()}
-    pairs = [(texts[row.shot_id or ""], row.text) for row in held.counterfactuals.read()]
+    pairs = [(texts[row.shot_id or ""], row.text) for row in held.rows.read()]
     student = run.student("kd-shots")
     sides = [
         probabilities(teacher, side).argmax(axis=1) == probabilities(student, side).argmax(axis=1)

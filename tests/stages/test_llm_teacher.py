@@ -209,7 +209,7 @@ def test_generator_and_teacher_share_one_cap(run: Run, llm: FakeLLM) -> None:
     with pytest.raises(PartialError, match="--max-calls 12 is reached"):
         write(run, llm, max_calls=12, concurrency=2)
     assert len(llm.requests) == 12
-    attempts = run.read_attempts()
+    attempts = run.cfe_files.read_attempts()
     assert {attempt.status for attempt in attempts} <= {"accepted", "error"}
     assert {(a.shot_id, a.target) for a in attempts} == {
         (shot.id, "positive" if shot.label == "negative" else "negative") for shot in run.shots.read()

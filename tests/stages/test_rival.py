@@ -71,7 +71,7 @@ def make(run: Run, kind: str, teacher: Path | None = None, **options: Any) -> Ma
 
 
 def rows(run: Run, kind: str) -> list[Counterfactual]:
-    return run.rival(kind).read()
+    return run.rival(kind).rows.read()
 
 
 def run_data(run: Run, split: str) -> list[str]:
@@ -275,7 +275,7 @@ def test_unanswered_rivals_are_asked_for_by_the_same_command(run: Run, teacher_f
         make(run, "opposite", teacher_folder, **options)
         assert len(llm.requests) == K // 2
     assert run.counterfactuals.manifest() is None
-    assert not run.replies.exists()
+    assert not run.cfe_files.replies.exists()
 
 
 @pytest.mark.parametrize("kind", LOCAL)

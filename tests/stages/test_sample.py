@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from cod_cli.data.draw import draw
 from cod_cli.data.source import Row
 from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.sample import SampleSettings
-from cod_cli.stages.sample import SampleResult, draw, sample
+from cod_cli.stages.sample import SampleResult, sample
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
 

@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Run:
     run.shots.finish(run.shots.begin({"data": "films"}, labels=LABELS), SHOTS)
     manifest = run.counterfactuals.begin({}, labels=LABELS).replace(price=(2.0, 4.0))
     run.counterfactuals.finish(manifest, CFES, cost=0.5)
-    write_records(run.attempts, ATTEMPTS)
+    write_records(run.cfe_files.attempts, ATTEMPTS)
     return run
 
 
@@ -205,7 +205,7 @@ def test_the_summary_measures_files_and_replies(run: Run) -> None:
         usage={"prompt_tokens": 30, "completion_tokens": 10},
         latency_s=0.1,
     )
-    write_records(run.replies, [reply])
+    write_records(run.cfe_files.replies, [reply])
     found = run_show(run, summary=True)
     assert isinstance(found, Summary)
     overall = found.quality.overall
@@ -243,7 +243,7 @@ def test_of_several_classes_the_one_that_was_asked_for_is_the_target(tmp_path: P
     ui = Told()
     assert run_show(run, ui, prompt="sentiment").target == "neutral"
     assert "--target nearest" in ui.told[0]
-    write_records(run.attempts, ATTEMPTS)
+    write_records(run.cfe_files.attempts, ATTEMPTS)
     assert run_show(run, prompt="sentiment").target == "positive"
 
 

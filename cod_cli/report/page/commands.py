@@ -79,7 +79,7 @@ def texts_of(run: Run, mix: str | None) -> list[str]:
     if mix in _USE_PAIRS or mix not in (*RIVALS, "shots"):
         made.append(("cod counterfact", run.counterfactuals.manifest(), CounterfactSettings))
     if mix in RIVALS:
-        made.append(("cod rival", run.rival(str(mix)).manifest(), RivalSettings))
+        made.append(("cod rival", run.rival(str(mix)).rows.manifest(), RivalSettings))
     made.append(("cod label", run.soft_labels.manifest(), LabelSettings))
     return [command_line(words, run.folder, options, kept.settings) for words, kept, options in made if kept]
 

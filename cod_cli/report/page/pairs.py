@@ -47,8 +47,8 @@ def exhibits(evidence: Evidence) -> list[Exhibit]:
 def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
     shots = {shot.id: shot for run in runs for shot in run.shots.peek()}
     cfes = {(cfe.id, cfe.text): cfe for run in runs for cfe in run.counterfactuals.peek()}
-    attempts = {(a.shot_id, a.target, a.n, a.text): a for run in runs for a in run.read_attempts()}
-    replies = {(reply.key, reply.sample, reply.text): reply for run in runs for reply in run.read_replies()}
+    attempts = {(a.shot_id, a.target, a.n, a.text): a for run in runs for a in run.cfe_files.read_attempts()}
+    replies = {(reply.key, reply.sample, reply.text): reply for run in runs for reply in run.cfe_files.read_replies()}
     work = Work(list(shots.values()), list(cfes.values()), list(attempts.values()), list(replies.values()))
     return Exhibit(
         task=task,

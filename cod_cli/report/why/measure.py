@@ -225,17 +225,15 @@ def _pairs(run: Run, made: Manifest) -> tuple[str, list[tuple[str, Counterfactua
     """Which pairs there are, and each one's text and CFE: those held out for this teacher, else the run's own."""
     held = [
         source
-        for source in run.held_out_runs()
-        if (manifest := source.counterfactuals.manifest()) and manifest.complete and manifest.teacher == made.teacher
+        for source in run.held_out_files()
+        if (manifest := source.rows.manifest()) and manifest.complete and manifest.teacher == made.teacher
     ]
     found = []
-    for source in held or ([run] if run.counterfactuals.manifest() else []):
+    for source in held or ([run.cfe_files] if run.counterfactuals.manifest() else []):
         texts = {shot.id: shot.text for shot in source.shots.read()}
-        for row in source.counterfactuals.read():
+        for row in source.rows.read():
             if row.label not in made.labels:
-                raise CodError(
-                    f"{source.counterfactuals.path}: {row.id} has the label {row.label!r}, no class of the run"
-                )
+                raise CodError(f"{source.rows.path}: {row.id} has the label {row.label!r}, no class of the run")
             if row.shot_id in texts:
                 found.append((texts[row.shot_id], row))
     return HELD_OUT if held else OWN, found

@@ -23,7 +23,7 @@ def status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "don
     if plan.counterfact is not None:
         made.append((_settings(run.counterfactuals), plan.counterfact))
     if plan.rival is not None and training.mix in plan.rival.kinds:
-        made.append((_settings(run.rival(training.mix)), plan.rival.of(training.mix)))
+        made.append((_settings(run.rival(training.mix).rows), plan.rival.of(training.mix)))
     return "done" if all(_same(was, wanted) for was, wanted in made) else "open"
 
 

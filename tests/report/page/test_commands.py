@@ -70,7 +70,7 @@ def test_the_home_directory_need_not_travel(monkeypatch: pytest.MonkeyPatch) -> 
 
 def finish(run: Run, **files: dict[str, Any]) -> Run:
     for name, settings in files.items():
-        file = getattr(run, name, None) or run.rival(name)
+        file = getattr(run, name, None) or run.rival(name).rows
         file.finish(file.begin(settings, labels=LABELS), [])
     return run
 

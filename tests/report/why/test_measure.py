@@ -118,7 +118,7 @@ def test_the_rows_are_those_that_each_student_was_trained_on(run: Run) -> None:
 def test_students_are_held_against_held_out_pairs_where_there_are_any(run: Run) -> None:
     assert measured(run).pairs == {OWN: [8]}
     hold_out(run)
-    n = len(run.held_out("editor").counterfactuals.read())
+    n = len(run.held_out("editor").rows.read())
     assert measured(run).pairs == {HELD_OUT: [n]}
 
 
