@@ -181,7 +181,7 @@ def test_a_counterfactual_that_somebody_deleted_is_not_written_again(tmp_path: P
     for case in book.asked(None):
         flip(book, case)
     book.save()
-    book.run.counterfactuals.path.write_text("", encoding="utf-8")
+    book.files.rows.path.write_text("", encoding="utf-8")
     again = ledger(tmp_path, 2)
     again.resume(finished())
     assert again.asked(None) == []
