@@ -213,9 +213,14 @@ def sweep(result: SweepResult | SweepEstimate) -> RenderableType:
 
 
 def _to_do(plan: SweepEstimate) -> RenderableType:
-    lines = [f"{plan.cells} cells to train in {plan.runs} runs ({plan.done} are done): {plan.steps:,} optimiser steps"]
+    least = "at least " if plan.open_mixes else ""
+    cells = f"{plan.cells} cells to train in {plan.runs} runs ({plan.done} are done)"
+    lines = [f"{cells}: {least}{plan.steps:,} optimiser steps"]
+    if plan.open_mixes:
+        mixes = " and ".join(f"--mix {mix}" for mix in plan.open_mixes)
+        lines.append(f"{mixes}: only the shots are counted; how many rows come beside them is known once they are made")
     if plan.seconds is not None:
-        lines.append(f"about {plan.seconds / 60:.0f} min of training, at the pace of the cells that are done")
+        lines.append(f"{least}about {plan.seconds / 60:.0f} min of training, at the pace of the cells that are done")
     if plan.calls:
         cost = "" if plan.cost is None else f", about {plan.cost:.4f}"
         tokens = f"about {plan.prompt_tokens:,} + {plan.completion_tokens:,} tokens"

@@ -10,7 +10,7 @@ from cod_cli.data.heldout import rows_to_score
 from cod_cli.evaluation.scores import ZERO_SHOT
 from cod_cli.llm.client import Session
 from cod_cli.llm.prices import Estimate
-from cod_cli.mixes import RIVALS
+from cod_cli.mixes import OTHER_BUDGET, RIVALS
 from cod_cli.records import SweepPlan
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import DistillSettings
@@ -28,13 +28,18 @@ from cod_cli.ui import Ui
 
 @dataclass(frozen=True)
 class SweepEstimate:
-    """What is still to do: runs, cells, optimiser steps, an LLM's requests, tokens and cost, seconds where known."""
+    """What is still to do: runs, cells, optimiser steps, an LLM's requests, tokens and cost, seconds where known.
+
+    ``open_mixes`` train on more rows than are counted, how many more is not known before they are made: ``steps`` and
+    ``seconds`` are then what it takes at least.
+    """
 
     folder: Path
     runs: int
     cells: int
     done: int
     steps: int
+    open_mixes: tuple[str, ...]
     calls: int
     prompt_tokens: int
     completion_tokens: int
@@ -48,7 +53,8 @@ def estimate(
     """What the missing cells take; the time from how long a step took in those that are there."""
     by_folder = {run.folder: run for run in missing}
     cells = [(by_folder[cell.run], cell.arm) for cell in plan.cells if cell.status != "done"]
-    steps = sum(_steps(run, run.arms[arm]) for run, arm in cells)
+    training = [(run.k, run.arms[arm], _beside_shots(folder.run(run.folder), run.arms[arm])) for run, arm in cells]
+    steps = sum(_steps(k + (more or 0), settings) for k, settings, more in training)
     asked = sum(_asked(missing), Estimate(0, 0, 0, 0.0))
     known = [s for run in runs for s in scores_of(folder, run) if s.steps and s.seconds]
     pace = sum(s.seconds or 0 for s in known) / sum(s.steps or 0 for s in known) if known else None
@@ -58,6 +64,7 @@ def estimate(
         cells=len(cells),
         done=len(plan.cells) - len(cells),
         steps=steps,
+        open_mixes=tuple(sorted({settings.mix for _, settings, more in training if more is None})),
         calls=asked.calls,
         prompt_tokens=asked.prompt_tokens,
         completion_tokens=asked.completion_tokens,
@@ -66,8 +73,17 @@ def estimate(
     )
 
 
-def _steps(run: RunPlan, settings: DistillSettings) -> int:
-    rows = 2 * run.k if settings.mix == "all" else run.k
+def _beside_shots(run: Run, settings: DistillSettings) -> int | None:
+    """How many rows an arm trains on beyond the equal budget; None where nobody can know yet."""
+    if settings.mix not in OTHER_BUDGET:
+        return 0
+    rows = run.counterfactuals if settings.mix == "all" else run.rival(settings.mix)
+    manifest = rows.manifest()
+    # What a judge will leave out is not known either.
+    return len(rows.read()) if manifest is not None and manifest.complete and not settings.judged else None
+
+
+def _steps(rows: int, settings: DistillSettings) -> int:
     return settings.epochs * -(-rows // settings.batch_size)
 
 

@@ -1,6 +1,6 @@
 """A grid of tasks × k × seeds × arms, and the settings of every stage that it stands for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,14 +85,12 @@ class Grid:
         return (alone or [self.arms[0].name])[0]
 
     def other_budget(self, name: str) -> bool:
-        """Whether an arm trains on other rows or for other steps than the baseline."""
-        arms = {arm.name: {**DEFAULT_STEPS, **self._shared_steps(), **arm.options["distill"]} for arm in self.arms}
+        """Whether an arm trains on other rows than the baseline or, on any of the tasks, for other steps."""
+        arms = {arm.name: arm.options["distill"] for arm in self.arms}
         own, base = arms[name], arms[self.baseline]
-        return own["mix"] in OTHER_BUDGET or any(own[key] != base[key] for key in DEFAULT_STEPS)
-
-    def _shared_steps(self) -> dict[str, Any]:
-        shared = next(iter(self.tasks.values())).get("distill", {})
-        return {key: shared[key] for key in DEFAULT_STEPS if key in shared}
+        return own["mix"] in OTHER_BUDGET or any(
+            _steps_of(task, own) != _steps_of(task, base) for task in self.tasks.values()
+        )
 
     def runs(self) -> Iterator[RunPlan]:
         """All runs: task by task, seed by seed, from small k to large, so that shots are shared as they grow."""
@@ -111,6 +109,11 @@ class Grid:
             suffix = owners.setdefault(own, f".{arm.name}" if arm.variant else "")
             groups.setdefault(suffix, []).append(arm)
         return groups
+
+
+def _steps_of(task: Options, arm: Mapping[str, Any]) -> list[Any]:
+    options = {**DEFAULT_STEPS, **task.get("distill", {}), **arm}
+    return [options[key] for key in DEFAULT_STEPS]
 
 
 def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Sequence[Arm]) -> RunPlan:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cod_cli.cli import views
 from cod_cli.errors import CodError
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.stages.sweep.cells import SweepResult, sweep
@@ -172,6 +174,23 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, grid: dict[str, Any
     plan = planned(tmp_path, grid)
     assert (plan.runs, plan.cells, plan.done, plan.steps, plan.calls, plan.seconds) == (2, 4, 0, 8, 0, None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_at_least_where_rows_are_not_made_yet(tmp_path: Path, grid: dict[str, Any]) -> None:
+    arms = [{"mix": mix} for mix in ("shots", "all", "pool-queries")]
+    plan = planned(tmp_path, {**grid, "k": [8], "seeds": [0], "arms": arms})
+    assert (plan.steps, plan.open_mixes) == (3 * 2, ("all", "pool-queries"))
+    assert "at least 6 optimiser steps" in str(views.sweep(plan))
+
+
+def test_a_dry_run_counts_the_rows_that_are_there(tmp_path: Path, grid: dict[str, Any]) -> None:
+    whole = {**grid, "seeds": [0], "batch_size": 2, "arms": [{"mix": "all"}, {"mix": "pool-queries"}]}
+    run(tmp_path, whole)
+    made = SweepFolder(tmp_path / "out").run("data/k4-s0")
+    steps = sum(made.read_student(name).steps for name in made.student_names())
+    shutil.rmtree(made.students)
+    plan = planned(tmp_path, whole)
+    assert (plan.steps, plan.open_mixes) == (steps, ())
 
 
 def test_a_dry_run_counts_each_shot_once_for_all_k(tmp_path: Path, grid: dict[str, Any]) -> None:

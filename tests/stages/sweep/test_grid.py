@@ -110,6 +110,12 @@ def test_other_rows_and_other_steps_are_another_budget() -> None:
     assert [found.other_budget(name) for name in ("kd-shots", "kd-cod", "kd-all", "4x")] == [False, False, True, True]
 
 
+def test_an_arm_that_trains_longer_on_any_of_the_tasks_has_another_budget() -> None:
+    tasks = [{"data": "sst2", "epochs": 40}, {"data": "agnews", "epochs": 20}]
+    found = grid(tasks=tasks, arms=[{"mix": "shots"}, {"mix": "cod", "epochs": 40}])
+    assert found.other_budget("kd-cod")
+
+
 def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
     found = grid(epochs=3, arms=[{"mix": "shots"}, {"mix": "cod", "epochs": 3}])
     assert not found.other_budget("kd-cod")
