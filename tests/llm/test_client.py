@@ -225,14 +225,14 @@ def test_a_server_that_is_not_there_is_given_up_within_half_a_minute() -> None:
 
 def test_a_server_that_asks_for_an_hour_is_not_waited_for(llm: FakeLLM) -> None:
     outcomes = ask(llm.then(error(429, "later", retry_after="3600")), *map(request, range(3)), concurrency=1)
-    assert all("asks to wait for 3600 s" in str(outcome.error) for outcome in outcomes.values())
+    assert ["asks to wait for 3600 s" in str(outcome.error) for outcome in outcomes.values()] == [True] * 3
     assert len(llm.requests) == 1
 
 
 @pytest.mark.parametrize("answer", [error(429, "no money", code="insufficient_quota"), error(402, "no money")])
 def test_an_account_without_credit_stops_the_run_for_now(llm: FakeLLM, answer: Answer) -> None:
     outcomes = ask(llm.then(answer), *map(request, range(3)), concurrency=1)
-    assert all("no credit left" in str(outcome.error) for outcome in outcomes.values())
+    assert ["no credit left" in str(outcome.error) for outcome in outcomes.values()] == [True] * 3
     assert len(llm.requests) == 1
 
 
@@ -295,7 +295,7 @@ def refusing(*names: str) -> Any:
 def test_a_parameter_that_the_server_refuses_is_left_out_once_and_told(llm: FakeLLM, name: str) -> None:
     llm.script, notes = refusing(name), list[str]()
     outcomes = ask(llm, *(request(i, n=2, seed=1) for i in range(9)), concurrency=1, note=notes.append)
-    assert all(outcome.choices for outcome in outcomes.values())
+    assert [bool(outcome.choices) for outcome in outcomes.values()] == [True] * 9
     assert len(llm.requests) == 10
     assert len(notes) == 1
     assert f"does not take {name}:" in notes[0]
@@ -358,6 +358,7 @@ def test_requests_are_drawn_as_they_are_needed(llm: FakeLLM) -> None:
             assert len(drawn) <= count + 2 * 4
             if count == 50:
                 break
+    assert len(drawn) >= 50
 
 
 def test_the_cap_on_calls_holds_over_several_rounds_and_retries(llm: FakeLLM) -> None:
@@ -404,6 +405,7 @@ def test_a_reply_is_on_disk_before_it_is_used(llm: FakeLLM, tmp_path: Path) -> N
         for asked, outcome in asking.ask(map(request, range(25))):
             texts = {reply.shot_id: reply.text for reply in journalled(path)}
             assert texts[asked.shot_id] == outcome.choices[0].text
+    assert len(journalled(path)) == 25
 
 
 def test_a_reply_that_is_on_disk_is_not_asked_for_again(llm: FakeLLM, tmp_path: Path) -> None:
@@ -411,7 +413,8 @@ def test_a_reply_that_is_on_disk_is_not_asked_for_again(llm: FakeLLM, tmp_path: 
     before = ask(llm, *map(request, range(5)), journal=open_reply_journal(path))
     after = ask(llm, *map(request, range(8)), journal=open_reply_journal(path))
     assert len(llm.requests) == 8
-    assert all(after[key].choices == outcome.choices for key, outcome in before.items())
+    assert [after[key].choices for key in before] == [outcome.choices for outcome in before.values()]
+    assert len(before) == 5
     assert [outcome.source for outcome in after.values()].count("journal") == 5
 
 

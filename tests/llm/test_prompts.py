@@ -47,13 +47,16 @@ def test_a_shipped_prompt_is_valid_and_fences_the_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", EDITS)
 def test_the_demonstrations_of_a_shipped_prompt_are_small_edits(name: str) -> None:
-    for example in find_prompt(name).examples:
+    examples = find_prompt(name).examples
+    assert bool(examples) != name.endswith("-v4")
+    for example in examples:
         assert 0 < edit_ratio(example.text, example.edit) <= 0.5
 
 
 @pytest.mark.parametrize("name", [kind for kind in RIVALS if RIVALS[kind].llm])
 def test_a_rivals_prompt_shows_texts_in_other_words(name: str) -> None:
     prompt = find_prompt(name)
+    assert prompt.examples
     for example in prompt.examples:
         assert edit_ratio(example.text, example.edit) > 0.5
         assert (example.label == example.target) == (name == "paraphrase")

@@ -69,6 +69,7 @@ def write(run: Run, llm: FakeLLM, **options: Any) -> CounterfactResult:
 def test_labels_are_log_probabilities_with_source_and_covered_mass(run: Run, llm: FakeLLM) -> None:
     result = ask(run, llm)
     softs = run.soft_labels.read()
+    assert softs
     assert [soft.id for soft in softs] == [shot.id for shot in run.shots.read()]
     assert {(soft.source, round(soft.covered_mass, 6)) for soft in softs} == {("logprobs", 1.0)}
     assert all(sum(map(math.exp, soft.logits)) == pytest.approx(1, abs=1e-5) for soft in softs)
@@ -151,10 +152,13 @@ def test_a_dry_run_about_a_model_of_ones_own_is_a_usage_error(run: Run, teacher_
 def test_a_counterfactual_is_never_shown_its_shot(run: Run, llm: FakeLLM) -> None:
     write(run, llm, demos=4)
     llm.requests.clear()
+    run.teacher_replies.unlink()
     ask(run, llm, demos=4, cache=False, force=True)
     shots = {shot.id: shot.text for shot in run.shots.read()}
     parents = {cfe.text: shots[cfe.shot_id or ""] for cfe in run.counterfactuals.read()}
     kin = parents | {text: text for text in shots.values()}
+    assert set(parents) <= {text_in(body) for body in llm.requests}
+    assert parents
     for body in llm.requests:
         turns = [message["content"] for message in body["messages"][1:-1]]
         assert len(turns) == 8
@@ -254,6 +258,7 @@ def test_the_revert_pass_is_frugal_with_an_llm(run: Run, llm: FakeLLM) -> None:
     llm.script = wordy
     write(run, llm, max_edit_ratio=1.0, for_mix="cod")
     rows = run.counterfactuals.read()
+    assert rows
     assert all(row.flipped for row in rows)
     # For each pair the shot, the edit, and at most six subsets of three spans a round.
     assert len(judged(llm)) <= 8 + len(rows) * 13

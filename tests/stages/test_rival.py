@@ -91,8 +91,11 @@ def test_augmented_shots_keep_their_class(kind: str, run: Run, teacher_folder: P
     shots = run.shots.read()
     made = rows(run, kind)
     assert [row.id for row in made] == [f"{shot.id}~{shot.label}@{kind}" for shot in shots[: K // 2]]
-    assert all(row.label == row.source_label == shot.label for row, shot in zip(made, shots, strict=False))
-    assert all(row.text != shot.text and row.kind == kind for row, shot in zip(made, shots, strict=False))
+    assert made
+    for row, shot in zip(made, shots, strict=False):
+        assert row.label == row.source_label == shot.label
+        assert row.text != shot.text
+        assert row.kind == kind
 
 
 def test_the_pool_holds_other_real_texts_with_the_teachers_label(run: Run, teacher_folder: Path) -> None:
@@ -221,6 +224,7 @@ def test_needless_edits_stay_where_the_revert_pass_is_off(run: Run, teacher_fold
     make(run, "cod-unreverted")
     reverted = {row.shot_id: row for row in run.counterfactuals.read()}
     kept = {row.shot_id: row for row in rows(run, "cod-unreverted")}
+    assert kept
     assert all(kept[shot_id].n_edits == reverted[shot_id].n_edits + 1 == 2 for shot_id in kept)
     assert all(kept[shot_id].flipped for shot_id in kept)
 
@@ -238,6 +242,7 @@ def test_a_paraphrase_is_kept_if_the_teacher_reads_it_as_the_shot(run: Run, teac
     teacher = teacher_of(teacher_folder)
     texts = {shot.id: shot for shot in run.shots.read()}
     assert made.rows == K // 2
+    assert len(rows(run, "paraphrase")) == K // 2
     for row in rows(run, "paraphrase"):
         shot = texts[row.shot_id or ""]
         before, after = teacher.logits([shot.text, row.text])
@@ -260,6 +265,7 @@ def test_an_opposite_text_may_share_no_word_but_must_flip_the_teacher(run: Run, 
         assert len(llm.requests) == K // 2  # and nothing twice
     teacher = teacher_of(teacher_folder)
     texts = {shot.id: shot.text for shot in run.shots.read()}
+    assert len(rows(run, "opposite")) == K // 2
     for row in rows(run, "opposite"):
         before, after = teacher.logits([texts[row.shot_id or ""], row.text])
         assert flips(before, after, LABELS.index(row.label))
@@ -304,7 +310,9 @@ def test_label_labels_rivals_and_all_leaves_them_out(with_cfes: Run) -> None:
     assert result.counts["rivals"] == K
     from cod_cli.training.trainset import read_trainset
 
-    assert not any("@" in row.id for row in read_trainset(with_cfes, "all").rows)
+    trained = [row.id for row in read_trainset(with_cfes, "all").rows]
+    assert len(trained) > K
+    assert not any("@" in row_id for row_id in trained)
 
 
 def test_a_rival_that_was_not_made_names_its_command(with_cfes: Run, tmp_path: Path) -> None:
