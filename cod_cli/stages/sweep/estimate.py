@@ -77,7 +77,7 @@ def _beside_shots(run: Run, settings: DistillSettings) -> int | None:
     """How many rows an arm trains on beyond the equal budget; None where nobody can know yet."""
     if settings.mix not in OTHER_BUDGET:
         return 0
-    rows = run.counterfactuals if settings.mix == "all" else run.rival(settings.mix)
+    rows = run.counterfactuals if settings.mix == "all" else run.rival(settings.mix).rows
     manifest = rows.manifest()
     # What a judge will leave out is not known either.
     return len(rows.read()) if manifest is not None and manifest.complete and not settings.judged else None
