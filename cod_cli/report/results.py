@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cod_cli.errors import CodError
 from cod_cli.evaluation.scores import TEACHER, base_name
+from cod_cli.llm.prices import Usage
 from cod_cli.metrics import with_f1
 from cod_cli.mixes import RIVALS
 from cod_cli.records import Prediction, Score, Student, SweepPlan
@@ -108,6 +109,7 @@ def _results(run: Run) -> list[Result]:
         prediction = predictions.get((score.student, score.task, score.split))
         if score.mix not in takes:
             takes[score.mix] = _take(run, score.mix)
+        take = _take_of_answers(score) if score.usage else takes[score.mix]
         student = students.get(score.student)
         results.append(
             Result(
@@ -116,7 +118,7 @@ def _results(run: Run) -> list[Result]:
                 arm=base_name(score),
                 draw=made.seed if made else score.seed,
                 cut=bool(student and student.cut_from_teacher),
-                cost=takes[score.mix].cost(score),
+                cost=take.cost(score),
                 student=student,
                 prediction=prediction,
             )
@@ -154,8 +156,13 @@ def _take(run: Run, mix: str | None) -> _Take:
     manifest = (run.rival(str(mix)).rows if mix in RIVALS else run.counterfactuals).manifest()
     if manifest is None:
         return _Take(None, None, 0, None)
-    tokens = sum(manifest.usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
-    return _Take(manifest.counts.get("accepted"), manifest.counts.get("teacher_queries"), tokens, manifest.cost)
+    accepted, queries = (manifest.counts.get(name) for name in ("accepted", "teacher_queries"))
+    return _Take(accepted, queries, Usage.from_record(manifest.usage).tokens, manifest.cost)
+
+
+def _take_of_answers(score: Score) -> _Take:
+    """An LLM that is scored itself was paid for its answers."""
+    return _Take(None, 0, Usage.from_record(score.usage or {}).tokens, score.cost)
 
 
 def _plans(folder: Path) -> tuple[SweepPlan, ...]:

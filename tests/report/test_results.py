@@ -103,3 +103,10 @@ def test_every_row_that_is_trained_on_was_asked_about(tmp_path: Path) -> None:
     took(run, "eda", teacher_queries=0, accepted=8)
     (result,) = read_evidence(tmp_path).results
     assert result.cost.queries == 16
+
+
+def test_an_llm_that_is_scored_itself_took_what_its_answers_took(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 10}
+    scored_run(tmp_path, {"in-context": 0.8}, method="prompt", mix=None, usage=usage, cost=0.5)
+    (result,) = read_evidence(tmp_path).results
+    assert (result.cost.tokens, result.cost.money) == (1010, 0.5)

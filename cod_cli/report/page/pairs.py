@@ -7,6 +7,7 @@ import numpy as np
 
 from cod_cli.counterfactuals import edits
 from cod_cli.counterfactuals.quality import Quality, QualityReport, Work, report, with_sources
+from cod_cli.llm.prices import Price
 from cod_cli.metrics import softmax
 from cod_cli.records import Counterfactual, Shot
 from cod_cli.report import tables
@@ -15,6 +16,7 @@ from cod_cli.report.page.markup import Child, Markup, el
 from cod_cli.report.rendering import to_html
 from cod_cli.report.results import Evidence
 from cod_cli.store.run import Run
+from cod_cli.teachers.softlabels import with_flips_by_file3
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,36 @@ def exhibits(evidence: Evidence) -> list[Exhibit]:
 
 def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
     shots = {shot.id: shot for run in runs for shot in run.shots.peek()}
-    cfes = {(cfe.id, cfe.text): cfe for run in runs for cfe in run.counterfactuals.peek()}
+    cfes: dict[tuple[str, str], Counterfactual] = {}
+    for cfe in (cfe for run in runs for cfe in _cfes(run)):
+        # Where one run's teacher was asked and another's was not, its answer stays.
+        if cfe.flipped is not None or (cfe.id, cfe.text) not in cfes:
+            cfes[cfe.id, cfe.text] = cfe
     attempts = {(a.shot_id, a.target, a.n, a.text): a for run in runs for a in run.cfe_files.read_attempts()}
     replies = {(reply.key, reply.sample, reply.text): reply for run in runs for reply in run.cfe_files.read_replies()}
-    work = Work(list(shots.values()), list(cfes.values()), list(attempts.values()), list(replies.values()))
+    work = Work([*shots.values()], [*cfes.values()], [*attempts.values()], [*replies.values()], _price(runs))
     return Exhibit(
         task=task,
         pairs=tuple(with_sources(work.shots, work.cfes)),
         quality=report(work) if work.cfes or work.attempts else None,
         margins=_margins(runs, shots, work.cfes),
     )
+
+
+def _cfes(run: Run) -> list[Counterfactual]:
+    """The CFEs of a run, with the flips that follow from file 3, as `cod show` has them."""
+    cfes, labelled = run.counterfactuals.peek(), run.soft_labels.manifest()
+    if labelled is None:
+        return cfes
+    return with_flips_by_file3(cfes, run.shots.peek(), run.soft_labels.peek(), labelled.labels)
+
+
+def _price(runs: Sequence[Run]) -> Price | None:
+    """What the tokens of all replies cost each; None where some were paid at another price, or at an unknown one."""
+    made = (run.counterfactuals.manifest() for run in runs if run.cfe_files.read_replies())
+    prices = {manifest.price if manifest else None for manifest in made}
+    only = prices.pop() if len(prices) == 1 else None
+    return Price(*only) if only else None
 
 
 def _margins(runs: Sequence[Run], shots: Mapping[str, Shot], cfes: Iterable[Counterfactual]) -> dict[str, list[float]]:
