@@ -1,4 +1,4 @@
-"""The command line: parse, call one stage, show what it returned. The only place with deferred imports."""
+"""The command line: parse, call one stage, show what it returned. Stages are imported where they are called."""
 
 import os
 from pathlib import Path
@@ -63,12 +63,12 @@ def cod(
 
 
 def _present(ui: Ui, name: str, result: Any) -> None:
-    from cod_cli.cli import views as present
+    from cod_cli.cli import views
 
     if ui.as_json:
-        ui.json(present.document(result))
+        ui.json(views.document(result))
     else:
-        ui.show(getattr(present, name)(result))
+        ui.show(getattr(views, name)(result))
 
 
 @command(app, SampleSettings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -18,7 +18,8 @@ from cod_cli.report.why import tables as why_tables
 from cod_cli.store.run import Run
 from cod_cli.ui import printable
 
-if TYPE_CHECKING:  # The stages pull in torch, and a command needs only its own.
+# The stages pull in torch, and a command needs only its own: a view may import that, it is loaded by then.
+if TYPE_CHECKING:
     from cod_cli.stages.cache import CacheResult
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
@@ -63,9 +64,10 @@ def sample(result: SampleResult) -> RenderableType:
 
 def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
     """How the cases stand, the quality of what was accepted, and what comes next; or what it would cost."""
-    if type(result).__name__ == "CounterfactPlan":
-        return _plan(cast("CounterfactPlan", result))
-    result = cast("CounterfactResult", result)
+    from cod_cli.stages.counterfact import CounterfactPlan
+
+    if isinstance(result, CounterfactPlan):
+        return _plan(result)
     counts = result.counts
     line = f"{counts['accepted']} of {counts['cases']} counterfactuals in {result.files.rows.path}"
     parts = {
@@ -114,10 +116,10 @@ def rival(result: RivalResult) -> RenderableType:
 
 def label(result: LabelResult | LabelPlan) -> RenderableType:
     """How many rows are labelled and how often the teacher agrees with the shots' labels; or what it would cost."""
-    if type(result).__name__ == "LabelPlan":
-        plan = cast("LabelPlan", result)
-        return printable(_estimate(f"{plan.teacher}, {plan.rows} rows", plan.estimate) + ". Nothing was sent.")
-    result = cast("LabelResult", result)
+    from cod_cli.stages.label import LabelPlan
+
+    if isinstance(result, LabelPlan):
+        return printable(_estimate(f"{result.teacher}, {result.rows} rows", result.estimate) + ". Nothing was sent.")
     counts = result.counts
     also = f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
     line = (
@@ -159,11 +161,11 @@ def distill(result: DistillResult) -> RenderableType:
 
 def eval_(result: EvalResult | EvalPlan) -> RenderableType:
     """The teacher and every student; or what asking LLMs would cost."""
-    if type(result).__name__ == "EvalPlan":
-        plan = cast("EvalPlan", result)
-        lines = [_estimate(f"{name}, {plan.rows} rows", what) for name, what in plan.estimates.items()]
+    from cod_cli.stages.eval import EvalPlan
+
+    if isinstance(result, EvalPlan):
+        lines = [_estimate(f"{name}, {result.rows} rows", what) for name, what in result.estimates.items()]
         return printable("\n".join([*lines, "Nothing was sent."]))
-    result = cast("EvalResult", result)
     return Group(
         tables.scores(result.scores, result.cut, result.lacking), tables.f1_by_class(result.scores, result.cut)
     )
@@ -189,24 +191,22 @@ def teach(result: TeachResult) -> RenderableType:
 
 def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
     """Whichever of them was asked for."""
-    kind = type(result).__name__
-    views: dict[str, Any] = {
-        "Pairs": lambda found: tables.pairs(found.pairs),
-        "Rejected": lambda found: Group(
-            tables.counts("Attempts", found.counts), tables.attempts(found.attempts, found.sources)
-        ),
-        "Summary": lambda found: tables.quality(found.quality),
-        "PromptText": lambda found: printable(found.text),
-    }
-    view: RenderableType = views[kind](result)
-    return view
+    from cod_cli.stages.show import Pairs, PromptText, Rejected
+
+    if isinstance(result, Pairs):
+        return tables.pairs(result.pairs)
+    if isinstance(result, Rejected):
+        attempts = tables.attempts(result.attempts, result.sources)
+        return Group(tables.counts("Attempts", result.counts), attempts)
+    return printable(result.text) if isinstance(result, PromptText) else tables.quality(result.quality)
 
 
 def sweep(result: SweepResult | SweepEstimate) -> RenderableType:
     """What each arm reached at each k; or what is still to do."""
-    if type(result).__name__ == "SweepEstimate":
-        return _to_do(cast("SweepEstimate", result))
-    result = cast("SweepResult", result)
+    from cod_cli.stages.sweep.estimate import SweepEstimate
+
+    if isinstance(result, SweepEstimate):
+        return _to_do(result)
     done = sum(cell.status == "done" for cell in result.plan.cells)
     line = f"{done} of {len(result.plan.cells)} cells done, {result.trained} in this go, in {result.seconds:.0f} s"
     return Group(tables.sweep(result.reached), _next(line, f"cod report {result.folder}"))

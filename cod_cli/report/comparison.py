@@ -9,7 +9,7 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import METRICS, Summary, f1_columns, summary
 from cod_cli.mixes import OTHER_BUDGET
 from cod_cli.report.results import Cost, Evidence, Result
-from cod_cli.report.statistics import Difference, McNemar, difference, holm, mcnemar, paired, verdict
+from cod_cli.report.statistics import Difference, McNemar, difference, holm, mcnemar, paired_differences, verdict
 
 # Before the name of the generator that wrote the held-out pairs, in the name of a metric.
 BY_GENERATOR = "boundary_agreement by "
@@ -265,7 +265,7 @@ def _range(numbers: Iterable[int | None]) -> str:
 
 def _contrast(cell: Cell, reference: Cell, metric: str) -> Contrast:
     own, other = (side.values.get(metric, {}) for side in (cell, reference))
-    differences = paired(own, other)
+    differences = paired_differences(own, other)
     words = {
         "other budget, not counted": bool(cell.other_budget or reference.other_budget),
         "cut from its teacher, not compared": cell.cut or reference.cut,

@@ -76,11 +76,11 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
 
 def _why(evidence: Evidence, comparison: Comparison, settings: ReportSettings, ui: Ui) -> Why:
     # Here and not above: models are run for this alone, and a report without it is quick.
-    from cod_cli.report.why.measure import probe, students_of
+    from cod_cli.report.why.measure import measure, students_of
 
     students = students_of(evidence)
     with ui.progress("Measuring", total=sum(map(len, students.values()))) as advance:
-        found = explain(comparison, probe(students, device=settings.device, progress=advance))
+        found = explain(comparison, measure(students, device=settings.device, progress=advance))
     for problem in found.problems:
         ui.warn(f"--why: {problem}")
     return found

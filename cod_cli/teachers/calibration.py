@@ -11,7 +11,7 @@ from scipy import special
 from cod_cli.data.heldout import HeldOut, held_out
 from cod_cli.data.source import load_table, local_path
 from cod_cli.errors import CodError, UsageError
-from cod_cli.metrics import accuracy, brier, ece, softmax
+from cod_cli.metrics import Floats, accuracy, brier, ece, softmax
 from cod_cli.records import Calibration, Shot
 from cod_cli.settings.label import LabelSettings
 from cod_cli.store.run import Run
@@ -175,7 +175,6 @@ def _rows(run: Run, labels: Sequence[str], data: str) -> HeldOut:
         ) from None
 
 
-Floats = npt.NDArray[np.float64]
 TEMPERATURES = (0.5, 5.0)
 
 

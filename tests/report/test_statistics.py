@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cod_cli.report.statistics import Difference, Interval, difference, holm, mcnemar, paired, verdict
+from cod_cli.report.statistics import Difference, Interval, difference, holm, mcnemar, paired_differences, verdict
 
 FIVE = [0.08, 0.02, 0.05, -0.01, 0.06]
 
@@ -16,7 +16,7 @@ def draws(n: int, mean: float = 0.05) -> list[float]:
 
 
 def test_seeds_are_paired_by_their_key_and_those_of_one_arm_alone_are_left_out() -> None:
-    assert paired({0: 0.5, 1: 0.75, 2: 0.9}, {1: 0.5, 0: 0.25, 7: 0.1}) == [0.25, 0.25]
+    assert paired_differences({0: 0.5, 1: 0.75, 2: 0.9}, {1: 0.5, 0: 0.25, 7: 0.1}) == [0.25, 0.25]
 
 
 def test_the_t_interval_is_the_one_computed_by_hand() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import METRICS
-from cod_cli.report.why.explain import Probe, Probes
+from cod_cli.report.why.explain import Measurement, Measurements
 from cod_cli.settings.report import ReportSettings
 from cod_cli.stages.report import ReportResult, report
 from cod_cli.store.run import Run
@@ -101,9 +101,9 @@ def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:
 
 def test_why_adds_its_numbers_to_csv_and_json(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arms = {"kd-shots": 0.4, "kd-cod": 0.9}
-    found = {(runs / f"s{s}", arm): Probe(uncertainty=u + s / 10) for s in range(3) for arm, u in arms.items()}
+    found = {(runs / f"s{s}", arm): Measurement(uncertainty=u + s / 10) for s in range(3) for arm, u in arms.items()}
     monkeypatch.setattr(
-        "cod_cli.report.why.measure.probe", lambda *args, **options: Probes(found, 1.0, {}, ("no weights",))
+        "cod_cli.report.why.measure.measure", lambda *args, **options: Measurements(found, 1.0, {}, ("no weights",))
     )
     result = run_report(runs, why=True, csv=tmp_path / "table.csv")
     with result.written[0].open(encoding="utf-8", newline="") as file:

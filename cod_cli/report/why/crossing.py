@@ -8,18 +8,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from cod_cli.errors import CodError
+from cod_cli.metrics import Floats, Indices
 from cod_cli.models.inference import encode, longest
 from cod_cli.models.load import Classifier
 from cod_cli.training.layers import reads_last_token
 
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 # Of the segments ``rows`` (m,), at the places t (m,) in [0, 1]: the logit of the class behind the boundary less that of
 # the class before it (m,).
 Margins = Callable[[Indices, Floats], Floats]

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from cod_cli.metrics import Summary, summary
+from cod_cli.metrics import Floats, Summary, summary
 from cod_cli.report.comparison import Cell, Comparison, Key
 from cod_cli.report.statistics import rank_correlation
 
@@ -22,7 +21,7 @@ QUANTITIES: Mapping[str, int] = {"uncertainty": 1, "log_det": 1, "crossed": 1, "
 
 
 @dataclass(frozen=True)
-class Probe:
+class Measurement:
     """What was measured for one student; null where it could not be.
 
     ``uncertainty`` and ``log_det`` are about the rows that it trained on (`fisher`); ``crossed`` is the share of pairs
@@ -38,7 +37,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Probes:
+class Measurements:
     """What was measured in the runs of a report, by run folder and student.
 
     ``ridge`` is the λ of ``log_det``. ``pairs`` tells by their kind, ``held-out`` or ``own`` (the run's CFEs), how many
@@ -46,7 +45,7 @@ class Probes:
     both texts are brought to one length. ``problems`` says what could not be measured.
     """
 
-    found: Mapping[tuple[Path, str], Probe]
+    found: Mapping[tuple[Path, str], Measurement]
     ridge: float
     pairs: Mapping[str, Sequence[int]]
     problems: tuple[str, ...]
@@ -97,7 +96,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Why:
-    """All of it, in the order of the comparison's cells; see `Probes`."""
+    """All of it, in the order of the comparison's cells; see `Measurements`."""
 
     ridge: float
     pairs: Mapping[str, Sequence[int]]
@@ -125,9 +124,9 @@ class Why:
         return found
 
 
-def explain(comparison: Comparison, probes: Probes) -> Why:
+def explain(comparison: Comparison, measurements: Measurements) -> Why:
     """Put what was measured beside what the arms reached."""
-    values = {(*cell.key, cell.arm): _by_seed(cell, probes) for cell in comparison.cells}
+    values = {(*cell.key, cell.arm): _by_seed(cell, measurements) for cell in comparison.cells}
     arms = [
         Explained(*key, {name: summary(list(seeds.values())) for name, seeds in found.items()})
         for key, found in values.items()
@@ -143,16 +142,17 @@ def explain(comparison: Comparison, probes: Probes) -> Why:
         for name in QUANTITIES
     ]
     known = tuple(found for found in correlations if found.n)
-    return Why(probes.ridge, probes.pairs, probes.lost, probes.problems, tuple(arms), known)
+    return Why(measurements.ridge, measurements.pairs, measurements.lost, measurements.problems, tuple(arms), known)
 
 
-def _by_seed(cell: Cell, probes: Probes) -> dict[str, dict[int | None, float]]:
+def _by_seed(cell: Cell, measurements: Measurements) -> dict[str, dict[int | None, float]]:
     """Each quantity by seed, the mean over its students; seeds and quantities without one are left out."""
     found: dict[str, dict[int | None, float]] = {}
     for seed, results in cell.seeds.items():
-        measured = [probes.found.get((result.run.folder, result.score.student), Probe()) for result in results]
+        students = [(result.run.folder, result.score.student) for result in results]
+        measured = [measurements.found[student] for student in students if student in measurements.found]
         for name in QUANTITIES:
-            values = [value for probe in measured if (value := getattr(probe, name)) is not None]
+            values = [value for one in measured if (value := getattr(one, name)) is not None]
             if values:
                 found.setdefault(name, {})[seed] = float(np.mean(values))
     return found
@@ -179,7 +179,7 @@ def _correlation(
     return Correlation(*cells[0][0].key, name, metric, *rhos, tuple(points))
 
 
-def _rho(pairs: Sequence[npt.NDArray[np.float64]]) -> float | None:
+def _rho(pairs: Sequence[Floats]) -> float | None:
     """The rank correlation of the two columns of some blocks; differences of rounding only are ties."""
     if not pairs:
         return None

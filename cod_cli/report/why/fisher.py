@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from cod_cli.errors import CodError
+from cod_cli.metrics import Floats
 from cod_cli.models.inference import encode, pad
 from cod_cli.models.load import Classifier
 
-Floats = npt.NDArray[np.float64]
 # The precision λ of a Gaussian prior on the weights: standard deviation 1.
 RIDGE = 1.0
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from cod_cli.errors import CodError
-from cod_cli.metrics import decisions, softmax
+from cod_cli.metrics import Floats, decisions, softmax
 from cod_cli.models.inference import Progress
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Manifest, Student
 from cod_cli.report.results import Evidence
 from cod_cli.report.why import fisher
-from cod_cli.report.why.crossing import Floats, Pair, Segments, crossings
-from cod_cli.report.why.explain import HELD_OUT, OWN, Probe, Probes
+from cod_cli.report.why.crossing import Pair, Segments, crossings
+from cod_cli.report.why.explain import HELD_OUT, OWN, Measurement, Measurements
 from cod_cli.report.why.fisher import features_of
 from cod_cli.settings.label import LabelSettings
 from cod_cli.store.run import Run
@@ -36,7 +36,7 @@ def students_of(evidence: Evidence) -> Students:
     return found
 
 
-def probe(students: Students, *, device: str, progress: Progress) -> Probes:
+def measure(students: Students, *, device: str, progress: Progress) -> Measurements:
     """Measure every student; what could not be measured is among the problems.
 
     Args:
@@ -44,7 +44,7 @@ def probe(students: Students, *, device: str, progress: Progress) -> Probes:
         device: where teachers and students run.
         progress: told of each student.
     """
-    found: dict[tuple[Path, str], Probe] = {}
+    found: dict[tuple[Path, str], Measurement] = {}
     pairs: dict[str, list[int]] = {}
     lost = 0
     problems = _Problems()
@@ -52,12 +52,12 @@ def probe(students: Students, *, device: str, progress: Progress) -> Probes:
     for folder, here in students.items():
         bench = _Bench(Run(folder), teachers, problems)
         for name, student in here.items():
-            found[folder, name] = bench.probe(student)
+            found[folder, name] = bench.measure(student)
             progress(1)
         for kind, n in bench.used.items():
             pairs.setdefault(kind, []).append(n)
         lost += bench.lost
-    return Probes(found, fisher.RIDGE, pairs, problems.told(), lost)
+    return Measurements(found, fisher.RIDGE, pairs, problems.told(), lost)
 
 
 class _Problems:
@@ -132,15 +132,15 @@ class _Bench:
         self._known: dict[str, Sequence[np.ndarray]] = {}
         self._information: dict[str, tuple[float, float]] = {}
 
-    def probe(self, student: Student) -> Probe:
+    def measure(self, student: Student) -> Measurement:
         """What can be measured of one student."""
         uncertainty, log_det = self._tried(self._of_rows, student)
         crossed, gap = self._tried(self._crossing, student)
-        return Probe(uncertainty, log_det, crossed, gap)
+        return Measurement(uncertainty, log_det, crossed, gap)
 
-    def _tried(self, measure: Callable[[Student], _Two], student: Student) -> _Two:
+    def _tried(self, count: Callable[[Student], _Two], student: Student) -> _Two:
         try:
-            return measure(student)
+            return count(student)
         except CodError as error:
             self._problems.add(self.run.folder, error)
             return None, None

@@ -7,25 +7,25 @@ import pytest
 from cod_cli.report.comparison import compare
 from cod_cli.report.page.document import page
 from cod_cli.report.results import read_evidence
-from cod_cli.report.why.explain import HELD_OUT, Probe, Probes, explain
+from cod_cli.report.why.explain import HELD_OUT, Measurement, Measurements, explain
 from tests.report.evidence_of import scored_run
 from tests.report.page.page_of import Node, numbers, read_page
 
 
-def shown(folder: Path, probes: dict[str, Probe]) -> Node:
+def shown(folder: Path, measurements: dict[str, Measurement]) -> Node:
     found = {}
     for seed in range(3):
         run = scored_run(folder / f"s{seed}", {"kd-shots": 0.5 + seed / 100, "kd-cod": 0.6 + seed / 50}, seed=seed)
-        found |= {(run.folder, arm): probe for arm, probe in probes.items()}
+        found |= {(run.folder, arm): one for arm, one in measurements.items()}
     evidence = read_evidence(folder)
     comparison = compare(evidence)
-    why = explain(comparison, Probes(found, 1.0, {HELD_OUT: [36]}, ()))
+    why = explain(comparison, Measurements(found, 1.0, {HELD_OUT: [36]}, ()))
     return read_page(page(evidence, comparison, why))
 
 
 def test_what_was_measured_stands_beside_accuracy_with_its_meaning(tmp_path: Path) -> None:
-    probes = {"kd-shots": Probe(0.2, 1.5, 0.1, 0.3), "kd-cod": Probe(0.8, 2.5, 0.4, 0.1)}
-    section = shown(tmp_path, probes).section("Why it works, or not")
+    measurements = {"kd-shots": Measurement(0.2, 1.5, 0.1, 0.3), "kd-cod": Measurement(0.8, 2.5, 0.4, 0.1)}
+    section = shown(tmp_path, measurements).section("Why it works, or not")
     line = section.table()["k = 16: kd-cod"]
     assert numbers(line["acc %"]) == pytest.approx([0.62, 0.02])
     measured = [numbers(line[name])[0] for name in ("Σ p(1-p) ↑", "log det ↑", "crossed % ↑", "gap ↓")]
@@ -36,8 +36,8 @@ def test_what_was_measured_stands_beside_accuracy_with_its_meaning(tmp_path: Pat
 
 
 def test_correlations_stand_under_what_the_paper_predicts(tmp_path: Path) -> None:
-    probes = {"kd-shots": Probe(0.2, 1.5, 0.1, 0.3), "kd-cod": Probe(0.8, 2.5, 0.4, 0.1)}
-    correlations = shown(tmp_path, probes).section("Why it works, or not").all("div", class_="wide")[1]
+    measurements = {"kd-shots": Measurement(0.2, 1.5, 0.1, 0.3), "kd-cod": Measurement(0.8, 2.5, 0.4, 0.1)}
+    correlations = shown(tmp_path, measurements).section("Why it works, or not").all("div", class_="wide")[1]
     predicted, found = correlations.all("tbody")
     assert found.all("th")[0].text == "sst2, validation, k = 16"
     assert [cell.text for cell in predicted.all("td")] == ["+", "+", "+", "−"]
@@ -49,7 +49,9 @@ def test_correlations_stand_under_what_the_paper_predicts(tmp_path: Path) -> Non
 
 
 def test_a_quantity_that_could_not_be_measured_has_no_column(tmp_path: Path) -> None:
-    section = shown(tmp_path, {"kd-shots": Probe(0.2, 1.5), "kd-cod": Probe(0.8, 2.5)}).section("Why it works, or not")
+    section = shown(tmp_path, {"kd-shots": Measurement(0.2, 1.5), "kd-cod": Measurement(0.8, 2.5)}).section(
+        "Why it works, or not"
+    )
     assert list(section.table()["k = 16: kd-cod"]) == ["arm", "acc %", "Σ p(1-p) ↑", "log det ↑"]
 
 

@@ -78,7 +78,7 @@ def run_with(folder: Path, *, flipped: bool | None, logits: list[float], price: 
     run.soft_labels.finish(run.soft_labels.require(), softs)
     fields = {"shot_id": shot.id, "target": "positive", "sample": 0, "finish_reason": "stop", "model": "m"}
     reply = Reply(key="a", text="{}", usage={"prompt_tokens": 900, "completion_tokens": 100}, latency_s=1.0, **fields)
-    write_records(run.replies, [reply])
+    write_records(run.cfe_files.replies, [reply])
     return run
 
 

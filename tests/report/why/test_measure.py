@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from cod_cli.report.results import read_evidence
 from cod_cli.report.why import fisher
-from cod_cli.report.why.explain import HELD_OUT, OWN, Probe, Probes
-from cod_cli.report.why.measure import probe, students_of
+from cod_cli.report.why.explain import HELD_OUT, OWN, Measurement, Measurements
+from cod_cli.report.why.measure import measure, students_of
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.eval import EvalSettings
@@ -55,11 +55,11 @@ def run(made: Path, tmp_path: Path) -> Run:
     return Run(shutil.copytree(made / "runs", tmp_path / "runs") / "a")
 
 
-def measured(run: Run) -> Probes:
-    return probe(students_of(read_evidence(run.folder.parent)), device="cpu", progress=lambda n: None)
+def measured(run: Run) -> Measurements:
+    return measure(students_of(read_evidence(run.folder.parent)), device="cpu", progress=lambda n: None)
 
 
-def probe_of(run: Run, name: str) -> Probe:
+def probe_of(run: Run, name: str) -> Measurement:
     return measured(run).found[run.folder, name]
 
 
@@ -165,7 +165,7 @@ def test_a_teacher_that_is_gone_is_told_once_for_all_runs(run: Run, tmp_path: Pa
     run.soft_labels.meta.write_text(moved.model_dump_json(by_alias=True))
     shutil.copytree(run.folder, run.folder.with_name("b"))
     found = measured(run)
-    assert set(found.found.values()) == {Probe()}
+    assert set(found.found.values()) == {Measurement()}
     assert len(found.problems) == 1
     assert found.problems[0].startswith(f"the teacher is not at hand: there is no folder {tmp_path / 'moved'}")
     assert found.problems[0].endswith(f"(in 2 runs, the first {run.folder})")
