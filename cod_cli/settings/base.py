@@ -1,15 +1,15 @@
 """What a settings class is, and what all commands share.
 
-A settings class is a plain frozen dataclass, without generated methods that nobody calls; ``options.py`` turns its
-fields into command-line options. Nothing heavy is imported here, so that ``cod --help`` is quick.
+A settings class is a frozen dataclass, one for each command; ``cli/options.py`` turns its fields into command-line
+options, stages read them, and `Settings.results` goes into a manifest. Nothing heavy is imported here, so that
+``cod --help`` is quick.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from typer import Option
 from typer.models import OptionInfo
 
 from cod_cli.errors import UsageError
@@ -26,23 +26,32 @@ CHECKS = "Checks"
 GENERAL = "General"
 
 
-def option(*flags: str, help: str, panel: str | None = None, **rest: Any) -> OptionInfo:
-    """A command-line option for a settings field, shown in one of the panels above."""
-    info: OptionInfo = Option(*flags, help=help, rich_help_panel=panel, **rest)
+class FieldOption(OptionInfo):
+    """The command-line option of a settings field.
+
+    ``limit``: it changes how a result is reached, not the result, so it may differ between reruns.
+    """
+
+    limit: bool = False
+
+
+def option(*flags: str, help: str, panel: str | None = None, limit: bool = False, **rest: Any) -> FieldOption:
+    """A command-line option for a settings field, shown in one of the panels above; see `FieldOption`."""
+    info = FieldOption(default=..., param_decls=flags, help=help, rich_help_panel=panel, **rest)
+    info.limit = limit
     return info
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all commands share. Values out of range are a `UsageError` when the settings are built."""
 
-    # Options that change how a result is reached, not the result: they may differ between reruns.
-    LIMITS: ClassVar[frozenset[str]] = frozenset({"device", "force"})
-
     device: Annotated[
-        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL)
+        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL, limit=True)
     ] = "auto"
-    force: Annotated[bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL)] = False
+    force: Annotated[
+        bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL, limit=True)
+    ] = False
 
     def __post_init__(self) -> None:
         for name, hint in options_of(type(self)).items():
@@ -50,14 +59,12 @@ class Settings:
 
     def results(self) -> dict[str, Any]:
         """The options that change results, for the manifest, with tuples as lists and paths as text."""
-        return {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if field.name not in self.LIMITS
-        }
+        infos = options_of(type(self))
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: _plain(getattr(self, name)) for name in names if not infos[name][1].limit}
 
 
-def options_of(settings: type[Settings]) -> dict[str, tuple[Any, OptionInfo]]:
+def options_of(settings: type[Settings]) -> dict[str, tuple[Any, FieldOption]]:
     """Type and option of each field of a settings class, in order, those shared by all commands last."""
     hints = get_type_hints(settings, include_extras=True)
     shared = {field.name for field in dataclasses.fields(Settings)}
@@ -66,13 +73,13 @@ def options_of(settings: type[Settings]) -> dict[str, tuple[Any, OptionInfo]]:
     return {name: (get_args(hints[name])[0], get_args(hints[name])[1]) for name in names}
 
 
-def flag_of(name: str, info: OptionInfo) -> str:
+def flag_of(name: str, info: FieldOption) -> str:
     """The long flag by which a user knows a field."""
     flags = [flag for flag in info.param_decls or () if flag.startswith("-")]
     return flags[-1].split("/")[0] if flags else "--" + name.replace("_", "-")
 
 
-def _check_value(name: str, value: Any, kind: Any, info: OptionInfo) -> None:
+def _check_value(name: str, value: Any, kind: Any, info: FieldOption) -> None:
     if value is None:
         return
     if get_origin(kind) is Literal and value not in get_args(kind):

@@ -1,4 +1,4 @@
-"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+"""Options of `cod cache`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from cod_cli.settings.base import Settings, option
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class CacheSettings(Settings):
     """Options of `cod cache`."""
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import CHECKS, DATA, LLM, option
@@ -11,11 +11,9 @@ from cod_cli.settings.shared import DRY_RUN, LLMOptions
 Generator = Literal["openai", "editor", "file"]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`."""
-
-    LIMITS: ClassVar[frozenset[str]] = LLMOptions.LIMITS | {"for_mix", "judge", "judge_labels"}
 
     generator: Annotated[
         Generator,
@@ -40,10 +38,12 @@ class CounterfactSettings(LLMOptions):
             "--judge",
             help="Another classifier that says whether the text is of its new class; see `distill --judged`.",
             panel=CHECKS,
+            limit=True,
         ),
     ] = None
     judge_labels: Annotated[
-        str | None, option(help="Where the judge's names differ: LABEL_0=negative,LABEL_1=positive.", panel=CHECKS)
+        str | None,
+        option(help="Where the judge's names differ: LABEL_0=negative,LABEL_1=positive.", panel=CHECKS, limit=True),
     ] = None
     dry_run: Annotated[bool, DRY_RUN] = False
     held_out: Annotated[
@@ -60,7 +60,7 @@ class CounterfactSettings(LLMOptions):
     ] = None
     for_mix: Annotated[
         Literal["all", "cod"],
-        option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS),
+        option(help="cod: ask only for the shots that `distill --mix cod` will use.", panel=CHECKS, limit=True),
     ] = "all"
 
     def __post_init__(self) -> None:

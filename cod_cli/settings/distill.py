@@ -1,7 +1,7 @@
-"""Options of `cod teach` and `cod distill`."""
+"""Options of `cod distill`."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import GENERAL, STUDENT, TEACHER, TRAINING, option, parse_seeds
@@ -10,11 +10,9 @@ from cod_cli.settings.shared import TrainingOptions
 Method = Literal["kd", "lwd", "ted"]
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class DistillSettings(TrainingOptions):
     """Options of `cod distill`: alpha 20, T 2, batch 8 as in the paper; its scripts' 40 epochs at 6e-5."""
-
-    LIMITS: ClassVar[frozenset[str]] = TrainingOptions.LIMITS | {"teacher", "energy"}
 
     student: Annotated[str | None, option("--student", help="Model folder or Hub id to start from.", panel=STUDENT)] = (
         None
@@ -59,7 +57,7 @@ class DistillSettings(TrainingOptions):
     ] = None
     teacher: Annotated[
         str | None,
-        option("--teacher", help="Where the teacher lies now; else as `cod label` read it.", panel=TEACHER),
+        option("--teacher", help="Where the teacher lies now; else as `cod label` read it.", panel=TEACHER, limit=True),
     ] = None
     soft_labels: Annotated[
         Literal["teacher", "random", "shuffled"],
@@ -79,7 +77,7 @@ class DistillSettings(TrainingOptions):
         bool, option("--compile", help="Compile the model first: pays off in long trainings.", panel=TRAINING)
     ] = False
     energy: Annotated[
-        bool, option("--energy", help="Measure the electricity it takes (extra: energy).", panel=GENERAL)
+        bool, option("--energy", help="Measure the electricity it takes (extra: energy).", panel=GENERAL, limit=True)
     ] = False
     seed: Annotated[
         str, option(help="Seed of head, dropout and order; several: 0,1,2.", panel=GENERAL, metavar="INT[,INT…]")

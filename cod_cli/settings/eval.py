@@ -1,4 +1,4 @@
-"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+"""Options of `cod eval`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from cod_cli.settings.base import DATA, GENERAL, LLM, option
 from cod_cli.settings.shared import BLACK_BOX, DRY_RUN, DataOptions, EndpointOptions
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class EvalSettings(EndpointOptions, DataOptions):
     """Options of `cod eval`."""
 

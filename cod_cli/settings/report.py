@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cod_cli.settings.base import Settings, option
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class ReportSettings(Settings):
     """Options of `cod report`."""
 

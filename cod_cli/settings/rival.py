@@ -10,7 +10,7 @@ from cod_cli.settings.base import CHECKS, LLM, option
 from cod_cli.settings.shared import LLMOptions, TeacherOptions
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class RivalSettings(LLMOptions):
     """Options of `cod rival`; those about an LLM are for the kinds that one writes."""
 

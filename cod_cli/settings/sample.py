@@ -1,4 +1,4 @@
-"""How to read a data source, and the options of `cod sample`."""
+"""Options of `cod sample`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from cod_cli.settings.base import DATA, GENERAL, option
 from cod_cli.settings.shared import DataOptions
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class SampleSettings(DataOptions):
     """Options of `cod sample`."""
 

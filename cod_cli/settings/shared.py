@@ -1,4 +1,7 @@
-"""How to read a data source, and the options of `cod sample`."""
+"""What several commands ask for alike: a data source, an endpoint and its limits, a teacher, an LLM, a training.
+
+The settings of a command (the module of its name) inherit from these; rooms below the stages read them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +11,7 @@ from cod_cli.errors import UsageError
 from cod_cli.settings.base import CHECKS, COST, DATA, GENERAL, LLM, TEACHER, TRAINING, Settings, option
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class DataOptions(Settings):
     """How to read a data source."""
 
@@ -23,43 +26,37 @@ class DataOptions(Settings):
     split: Annotated[str | None, option(help="Split of the data source.", panel=DATA)] = None
 
 
-DRY_RUN = option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST)
+DRY_RUN = option("--dry-run", help="Print calls, tokens and cost; send nothing.", panel=COST, limit=True)
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class EndpointOptions(Settings):
     """An OpenAI-compatible endpoint and what may be spent there."""
-
-    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {
-        "cache",
-        "price",
-        "dry_run",
-        "concurrency",
-        "timeout",
-        "max_calls",
-        "max_cost",
-        "rpm",
-        "tpm",
-    }
 
     base_url: Annotated[
         str | None,
         option(help="An OpenAI-compatible endpoint; else OPENAI_BASE_URL.", panel=LLM),
     ] = None
-    concurrency: Annotated[int, option(help="Requests under way at once.", panel=COST, min=1)] = 8
-    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=COST, min=0.1)] = 60.0
+    concurrency: Annotated[int, option(help="Requests under way at once.", panel=COST, min=1, limit=True)] = 8
+    timeout: Annotated[float, option(help="Seconds to wait for one reply.", panel=COST, min=0.1, limit=True)] = 60.0
     price: Annotated[
         tuple[float, float] | None,
-        option(help="Money per million tokens, of prompts and of replies; else prices.yaml.", panel=COST),
+        option(help="Money per million tokens, of prompts and of replies; else prices.yaml.", panel=COST, limit=True),
     ] = None
     max_cost: Annotated[
-        float | None, option(help="Stop before more than so much money is spent in this go.", panel=COST, min=0)
+        float | None,
+        option(help="Stop before more than so much money is spent in this go.", panel=COST, min=0, limit=True),
     ] = None
-    max_calls: Annotated[int | None, option(help="Stop after so many requests in this go.", panel=COST, min=0)] = None
-    rpm: Annotated[float | None, option(help="Requests per minute, at most.", panel=COST, min=0.001)] = None
-    tpm: Annotated[float | None, option(help="Tokens per minute, at most.", panel=COST, min=1)] = None
+    max_calls: Annotated[
+        int | None, option(help="Stop after so many requests in this go.", panel=COST, min=0, limit=True)
+    ] = None
+    rpm: Annotated[float | None, option(help="Requests per minute, at most.", panel=COST, min=0.001, limit=True)] = None
+    tpm: Annotated[float | None, option(help="Tokens per minute, at most.", panel=COST, min=1, limit=True)] = None
     cache: Annotated[
-        bool, option("--cache/--no-cache", help="Keep what was computed or paid for, for other runs.", panel=GENERAL)
+        bool,
+        option(
+            "--cache/--no-cache", help="Keep what was computed or paid for, for other runs.", panel=GENERAL, limit=True
+        ),
     ] = True
 
     def __post_init__(self) -> None:
@@ -76,7 +73,7 @@ def check_price(flag: str, price: tuple[float, float] | None) -> None:
 BLACK_BOX = "openai:"
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class TeacherOptions(EndpointOptions):
     """Which teacher, how its labels are called and, where it is an LLM, how it is asked."""
 
@@ -139,11 +136,10 @@ class TeacherOptions(EndpointOptions):
         return values
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class LLMOptions(TeacherOptions):
     """How an LLM is asked, what it may cost, and the teacher that checks what it writes."""
 
-    LIMITS: ClassVar[frozenset[str]] = TeacherOptions.LIMITS | {"teacher_price", "accept_partial"}
     # The endpoint is the generator's too.
     OF_LLMS: ClassVar[frozenset[str]] = TeacherOptions.OF_LLMS - {"base_url"} | {"teacher_url"}
 
@@ -171,10 +167,13 @@ class LLMOptions(TeacherOptions):
     ] = None
     teacher_price: Annotated[
         tuple[float, float] | None,
-        option(help="As --price, for an openai: teacher that is another LLM than --model.", panel=TEACHER),
+        option(help="As --price, for an openai: teacher that is another LLM than --model.", panel=TEACHER, limit=True),
     ] = None
     accept_partial: Annotated[
-        bool, option("--accept-partial", help="Close the stage although rows are without an answer.", panel=CHECKS)
+        bool,
+        option(
+            "--accept-partial", help="Close the stage although rows are without an answer.", panel=CHECKS, limit=True
+        ),
     ] = False
     seed: Annotated[int, option(help="Seed sent to the LLM.", panel=GENERAL, min=0)] = 0
 
@@ -200,7 +199,7 @@ class LLMOptions(TeacherOptions):
         return values
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Settings):
     """What `teach` and `distill` share."""
 

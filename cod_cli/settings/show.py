@@ -1,4 +1,4 @@
-"""Options of the commands that read a run or a student: `eval`, `show`, `predict`; of `cache`; and of `demo`."""
+"""Options of `cod show`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,7 +7,7 @@ from cod_cli.errors import UsageError
 from cod_cli.settings.base import Settings, option
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class ShowSettings(Settings):
     """Options of `cod show`."""
 

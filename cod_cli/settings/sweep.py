@@ -2,17 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import COST, DATA, GENERAL, LLM, STUDENT, TEACHER, Settings, option, parse_seeds
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class SweepSettings(Settings):
     """Options of `cod sweep`; what is given here wins over the grid."""
-
-    LIMITS: ClassVar[frozenset[str]] = Settings.LIMITS | {"jobs", "dry_run", "drop_weights"}
 
     out: Annotated[Path, option("--out", help="Folder of the sweep; one run folder for each task, k and seed.")]
     data: Annotated[str | None, option("--data", help="Task name, Hub id, file or folder.", panel=DATA)] = None
@@ -30,13 +28,18 @@ class SweepSettings(Settings):
         str | None, option("-k", "--shots", help="Rows to train on, several: 8,16,32.", metavar="INT[,INT…]")
     ] = None
     seed: Annotated[str | None, option(help="Seeds, each with shots of its own.", metavar="INT[,INT…]")] = None
-    jobs: Annotated[int, option("--jobs", help="Runs under way at once.", panel=GENERAL, min=1)] = 1
+    jobs: Annotated[int, option("--jobs", help="Runs under way at once.", panel=GENERAL, min=1, limit=True)] = 1
     dry_run: Annotated[
-        bool, option("--dry-run", help="Print runs, LLM calls, cost and time; do nothing.", panel=COST)
+        bool, option("--dry-run", help="Print runs, LLM calls, cost and time; do nothing.", panel=COST, limit=True)
     ] = False
     drop_weights: Annotated[
         bool,
-        option("--drop-weights", help="Delete a student's weights once it is scored; all else stays.", panel=GENERAL),
+        option(
+            "--drop-weights",
+            help="Delete a student's weights once it is scored; all else stays.",
+            panel=GENERAL,
+            limit=True,
+        ),
     ] = False
 
     def __post_init__(self) -> None:

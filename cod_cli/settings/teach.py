@@ -1,18 +1,16 @@
-"""Options of `cod teach` and `cod distill`."""
+"""Options of `cod teach`."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import DATA, GENERAL, TRAINING, option
 from cod_cli.settings.shared import DataOptions, TrainingOptions
 
 
-@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class TeachSettings(TrainingOptions, DataOptions):
     """Options of `cod teach`; defaults are the paper's (8 epochs, lr 2e-5, batch 32)."""
-
-    LIMITS: ClassVar[frozenset[str]] = TrainingOptions.LIMITS | {"resume"}
 
     data: Annotated[
         str,
@@ -26,7 +24,7 @@ class TeachSettings(TrainingOptions, DataOptions):
         bool, option("--keep-best", help="Keep the weights of the best epoch on validation.", panel=TRAINING)
     ] = False
     resume: Annotated[
-        bool, option("--resume", help="Go on from the last checkpoint, if there is one.", panel=GENERAL)
+        bool, option("--resume", help="Go on from the last checkpoint, if there is one.", panel=GENERAL, limit=True)
     ] = False
     seed: Annotated[int, option(help="Seed of head and order.", panel=GENERAL, min=0)] = 0
 
