@@ -1,1 +1,1 @@
-"""The command line: commands, options, and what they print."""
+"""The command line: the commands, their options, and how results are printed; called by `cod`."""

@@ -1,1 +1,1 @@
-"""Counterfactuals: who writes them, how a reply is read, checked, minimised and counted."""
+"""Counterfactuals and their rivals: asked for, read, verified, reverted, counted; called by stages."""

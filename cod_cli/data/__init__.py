@@ -1,1 +1,1 @@
-"""Where texts and labels come from: the task table, files, the Hub; and which rows are scored."""
+"""Where texts and labels come from: tasks, files, the Hub, columns, and which rows are scored; called by stages."""

@@ -1,1 +1,1 @@
-"""What students, teachers and baselines reach on rows that nobody trained on."""
+"""What teachers, students and baselines reach on rows that nobody trained on; called by the stage `eval`."""

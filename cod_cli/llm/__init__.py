@@ -1,1 +1,1 @@
-"""All about talking to an LLM: prompts, messages, prices, limits, the journal and the client."""
+"""Talking to an LLM: prompts, messages, prices, limits, journal, client; called by all who ask one."""

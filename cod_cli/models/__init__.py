@@ -1,1 +1,1 @@
-"""Classifiers: where their folder lies, how they are loaded, run, trained in part, and saved."""
+"""Classifiers and encoders: found, loaded, run, adapted, saved with a card; called by teachers and all above."""

@@ -1,1 +1,1 @@
-"""What the scores of many runs say: statistics, tables, the page."""
+"""What the scores of many runs say: gathered, compared, tested, shown as tables; called by stages and `cli`."""

@@ -1,1 +1,1 @@
-"""The options of every command, one file a command; what several share stands in `base` and `shared`."""
+"""The options of every command, one file a command, in `base` and `shared` what several have; read by all above."""

@@ -1,1 +1,1 @@
-"""One file per command; a stage reads the previous stage's file and writes its own."""
+"""What each command does, one file a command: reads the files of earlier stages, writes its own; called by `cli`."""

@@ -1,1 +1,1 @@
-"""Bytes on disk: JSON lines, artifacts with their manifests, the names of a run's files, the cache."""
+"""Bytes on disk: JSON lines, artifacts with manifests, the names of a run's files, the cache; called by all above."""

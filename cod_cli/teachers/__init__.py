@@ -1,1 +1,1 @@
-"""Whose decisions a student learns: a local classifier or an LLM, and how its probabilities are read."""
+"""Whose outputs a student learns, a classifier's or an LLM's, and calibration; opened by stages, asked by all above."""

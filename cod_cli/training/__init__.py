@@ -1,1 +1,1 @@
-"""How a student is trained: rows, batches, loss, loop."""
+"""How a model is trained: rows, batches, objective, loop, checkpoints; called by the stages `distill` and `teach`."""

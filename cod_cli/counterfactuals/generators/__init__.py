@@ -1,1 +1,1 @@
-"""Who writes counterfactuals, one file each."""
+"""Who writes counterfactuals, one file each; opened by the stages `counterfact` and `rival`, asked by `rounds`."""

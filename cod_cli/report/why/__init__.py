@@ -1,1 +1,1 @@
-"""Why counterfactuals help: Fisher information, and where boundaries cross the segment of a pair."""
+"""Why counterfactuals help: Fisher information, and pairs that a boundary crosses; called by `cod report --why`."""

@@ -1,1 +1,1 @@
-"""`cod sweep`: tasks × k × seeds × arms, one run folder each."""
+"""`cod sweep`: the grid of tasks, k, seeds and arms, an estimate, and the cells, which call the other stages."""
