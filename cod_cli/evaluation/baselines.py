@@ -13,7 +13,7 @@ from cod_cli.errors import UsageError
 from cod_cli.evaluation.scores import ZERO_SHOT, Logits
 from cod_cli.llm.client import Session
 from cod_cli.llm.prices import price_within, prices_path, total_usage
-from cod_cli.models.inference import Progress, encode, pad
+from cod_cli.models.inference import Progress, batched_forward, encode
 from cod_cli.models.load import Encoder
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
@@ -91,7 +91,6 @@ Floats = npt.NDArray[np.float32]
 N_NEIGHBOURS = 5
 
 
-@torch.inference_mode()
 def sentence_vectors(
     encoder: Encoder,
     texts: Sequence[str],
@@ -100,20 +99,18 @@ def sentence_vectors(
     max_length: int = 256,
     progress: Progress | None = None,
 ) -> Floats:
-    """Unit vectors ``(n, hidden)`` in the order of ``texts``; batches hold texts of like length."""
-    encodings = encode(encoder, texts, max_length)
-    order = sorted(range(len(texts)), key=lambda index: len(encodings[index]["input_ids"]), reverse=True)
-    vectors = np.empty((len(texts), encoder.model.config.get_text_config().hidden_size), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        batch = pad(encoder, [encodings[row] for row in rows])
+    """Unit vectors ``(n, hidden)`` in the order of ``texts``: the mean of a text's last hidden states, normalised."""
+
+    def forward(batch: dict[str, torch.Tensor]) -> Floats:
         mask = batch["attention_mask"].unsqueeze(-1).float()
         hidden = encoder.model(**batch).last_hidden_state.float()
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        vectors[rows] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-        if progress is not None:
-            progress(len(rows))
-    return vectors
+        vectors: Floats = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        return vectors
+
+    encodings = encode(encoder, texts, max_length)
+    rows = batched_forward(encoder, encodings, forward, batch_size=batch_size, progress=progress)
+    return np.array(rows, dtype=np.float32).reshape(len(texts), encoder.model.config.get_text_config().hidden_size)
 
 
 def neighbour_logits(texts: Floats, shots: Floats, shot_classes: Sequence[int], classes: int) -> Floats:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cod_cli.errors import UsageError
-from cod_cli.models.inference import Encoding, Progress, pad
+from cod_cli.models.inference import Encoding, Progress, batched_forward
 from cod_cli.models.load import Classifier
 from cod_cli.training.batches import Batch
 from cod_cli.training.loop import train
@@ -122,7 +122,6 @@ class HiddenStates:
         )
 
 
-@torch.no_grad()
 def hidden_states(
     classifier: Classifier,
     encodings: Mapping[str, Encoding],
@@ -133,17 +132,15 @@ def hidden_states(
 ) -> HiddenStates:
     """Run a model once over some texts, in eval mode, and keep what some layers say; 0 is the embeddings."""
     classifier.model.train(False)
-    order = sorted(encodings, key=lambda name: len(encodings[name]["input_ids"]), reverse=True)
-    found: dict[str, Tensor] = {}
-    for start in range(0, len(order), batch_size):
-        names = order[start : start + batch_size]
-        output = classifier.model(**pad(classifier, [encodings[name] for name in names]), output_hidden_states=True)
+
+    def forward(batch: dict[str, Tensor]) -> list[Tensor]:
+        output = classifier.model(**batch, output_hidden_states=True)
         states = torch.stack([output.hidden_states[layer] for layer in layers]).float().cpu()
-        for row, name in enumerate(names):
-            found[name] = states[:, row, : len(encodings[name]["input_ids"])].clone()
-        if progress is not None:
-            progress(len(names))
-    return HiddenStates({name: found[name] for name in encodings})
+        # Copies, or each row would keep the whole padded batch alive.
+        return [states[:, row, :length].clone() for row, length in enumerate(batch["attention_mask"].sum(1).tolist())]
+
+    rows = batched_forward(classifier, list(encodings.values()), forward, batch_size=batch_size, progress=progress)
+    return HiddenStates(dict(zip(encodings, rows, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cod_cli.errors import CodError
 from cod_cli.metrics import Floats
-from cod_cli.models.inference import encode, pad
+from cod_cli.models.inference import batched_forward, encode
 from cod_cli.models.load import Classifier
 
 # The precision λ of a Gaussian prior on the weights: standard deviation 1.
@@ -78,7 +78,6 @@ def _matrix(values: npt.ArrayLike) -> Floats:
     return matrix
 
 
-@torch.inference_mode()
 def features_of(
     classifier: Classifier, texts: Sequence[str], *, batch_size: int = 32, max_length: int = 256
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -90,22 +89,20 @@ def features_of(
         CodError: the logits are not what a last linear layer makes of its input.
     """
     encodings = encode(classifier, texts, max_length)
-    order = sorted(range(len(texts)), key=lambda index: len(encodings[index]["input_ids"]), reverse=True)
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    with _watching(classifier) as seen:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = pad(classifier, [encodings[row] for row in rows])
+    with _watch_head(classifier) as seen:
+
+        def forward(batch: dict[str, Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
             logits = classifier.model(**batch).logits
-            features = _pooled(seen, logits, batch["attention_mask"], classifier)
-            pairs = zip(features.float().cpu().numpy(), logits.float().cpu().numpy(), strict=True)
-            found.update(zip(rows, pairs, strict=True))
-    features, logits = zip(*(found[index] for index in range(len(texts))), strict=True)
+            features = _decisive(seen, logits, batch["attention_mask"], classifier)
+            return list(zip(features.float().cpu().numpy(), logits.float().cpu().numpy(), strict=True))
+
+        pairs = batched_forward(classifier, encodings, forward, batch_size=batch_size)
+    features, logits = zip(*pairs, strict=True)
     return np.stack(features), np.stack(logits)
 
 
 @contextmanager
-def _watching(classifier: Classifier) -> Iterator[dict[str, Any]]:
+def _watch_head(classifier: Classifier) -> Iterator[dict[str, Any]]:
     """Keeps, while within, the linear layer with a column for each class that ran last, and its input."""
     seen: dict[str, Any] = {}
     classes = len(classifier.labels)
@@ -122,7 +119,7 @@ def _watching(classifier: Classifier) -> Iterator[dict[str, Any]]:
             hook.remove()
 
 
-def _pooled(seen: dict[str, Any], logits: Tensor, mask: Tensor, classifier: Classifier) -> Tensor:
+def _decisive(seen: dict[str, Any], logits: Tensor, mask: Tensor, classifier: Classifier) -> Tensor:
     """The features by which each text was decided."""
     features: Tensor | None = seen.get("input")
     if features is not None and features.dim() == 3:
