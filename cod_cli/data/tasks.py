@@ -27,7 +27,6 @@ class Task:
     revision: str | None = None
     text_column: str = "text"
     label_column: str = "label"
-    train_split: str = "train"
     eval_split: str = "test"
     family: Family = "sentiment"
     left_out: frozenset[int] = frozenset()

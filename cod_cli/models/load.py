@@ -1,4 +1,8 @@
-"""Loading, running and saving classifiers: folders and Hub ids, tokenizers, devices, dtypes, layers."""
+"""Models in memory: loaded in fp32 with their tokenizer onto a device, cut to some of their layers, and saved.
+
+`load_classifier` reads a teacher or a finished student, `load_backbone` what students are drawn from, `load_encoder` a
+model without a head.
+"""
 
 import contextlib
 import copy
@@ -76,8 +80,8 @@ def load_classifier(name: str, *, device: str = "auto") -> Classifier:
     labels = tuple(str(label) for _, label in sorted(dict(model.config.id2label or {}).items()))
     if len(labels) < 2 or model.config.problem_type in ("regression", "multi_label_classification"):
         raise CodError(f"{name} does not choose one of several classes", "use a single-label classifier")
-    tokenizer = load_tokenizer(name, folder)
-    align_padding(model, tokenizer)
+    tokenizer = _load_tokenizer(name, folder)
+    _align_padding(model, tokenizer)
     return _on(target, model, tokenizer, labels)
 
 
@@ -88,31 +92,16 @@ def load_encoder(name: str, *, device: str = "auto") -> Encoder:
         CodError: no such model, or no network.
     """
     target, folder = pick_device(device), find_model(name)
-    with quiet(), loading(name):
+    with _quiet(), loading(name):
         model: PreTrainedModel = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
-    tokenizer = load_tokenizer(name, folder)
-    align_padding(model, tokenizer)
+    tokenizer = _load_tokenizer(name, folder)
+    _align_padding(model, tokenizer)
     torch.nn.Module.to(model, target).train(False)
     return Encoder(model, tokenizer, target)
 
 
-def load_student(
-    name: str, labels: Sequence[str], *, layers: int | None = None, seed: int = 0, device: str = "auto"
-) -> Classifier:
-    """A model to be trained, in eval mode, with a fresh classification head drawn from ``seed``.
-
-    Of L layers, ``layers`` = n keeps ⌊(i + 1)·L / n⌋ − 1 for i = 0 … n − 1, the paper's layer match (of six,
-    three: 1, 3, 5), so the last layer always stays. The same seed gives the same bits on every device.
-
-    Raises:
-        CodError: no such model, or one whose layers cannot be told apart.
-        UsageError: more layers asked than there are.
-    """
-    return load_trunk(name, labels, layers=layers).student(seed=seed, device=device)
-
-
 @dataclass(frozen=True)
-class Trunk:
+class Backbone:
     """A pretrained model, read once, from which students are drawn that differ in the seed of their heads."""
 
     architecture: type[PreTrainedModel]
@@ -122,29 +111,46 @@ class Trunk:
     labels: tuple[str, ...]
 
     def student(self, *, seed: int = 0, device: str = "auto") -> Classifier:
-        """A model of its own, as `load_student` gives it."""
+        """A model to be trained, in eval mode, with a fresh classification head drawn from ``seed``.
+
+        The same seed gives the same bits on every device; the global random numbers are left as they were.
+
+        Raises:
+            UsageError: no such device.
+        """
         target = pick_device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = self.architecture(copy.deepcopy(self.config))
         model.load_state_dict(self.weights, strict=False)
-        align_padding(model, self.tokenizer)
+        _align_padding(model, self.tokenizer)
         return _on(target, model, self.tokenizer, self.labels)
 
-    def fresh(self, student: Classifier) -> set[str]:
+    def new_weights(self, student: Classifier) -> set[str]:
         """The names of a student's weights that no pretraining has seen: the head's."""
         return {name for name, _ in student.model.named_parameters()} - self.weights.keys()
 
 
-def load_trunk(name: str, labels: Sequence[str], *, layers: int | None = None) -> Trunk:
-    """Read what `load_student` needs of a model, once for several seeds."""
+def load_backbone(name: str, labels: Sequence[str], *, layers: int | None = None) -> Backbone:
+    """Read a pretrained model to draw students from; for `cod distill` and `cod teach`.
+
+    Args:
+        name: a model folder or Hub id; another task's head is left behind.
+        labels: the students' classes in order.
+        layers: how many evenly spaced layers stay; None for all. Of L layers n keep ⌊(i + 1)·L / n⌋ - 1 for i = 0 …
+            n - 1, the paper's layer match (of six, three: 1, 3, 5), so the last layer always stays.
+
+    Raises:
+        CodError: no such model, or one whose layers cannot be told apart.
+        UsageError: more layers asked than there are.
+    """
     folder = find_model(name)
     with torch.random.fork_rng(devices=[]):
         model, untrained = _load(name, folder, labels)
     config = copy.deepcopy(model.config)
-    keep = None if layers is None else kept_layers(name, model, config, layers)
-    weights = trunk_weights(model, untrained, keep)
-    return Trunk(type(model), config, weights, load_tokenizer(name, folder), tuple(labels))
+    keep = None if layers is None else _kept_layers(name, model, config, layers)
+    weights = _backbone_weights(model, untrained, keep)
+    return Backbone(type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
 
 
 def save_classifier(classifier: Classifier, folder: Path | str) -> None:
@@ -154,14 +160,14 @@ def save_classifier(classifier: Classifier, folder: Path | str) -> None:
         # What the last call asked for would be saved with it.
         cast(Any, tokenizer).backend_tokenizer.no_truncation()
         cast(Any, tokenizer).backend_tokenizer.no_padding()
-    with quiet():
+    with _quiet():
         classifier.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
 def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
     """The model in fp32, with room for ``labels`` if given, and the names of weights that the folder lacks."""
-    with quiet(), loading(name):
+    with _quiet(), loading(name):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if labels is not None:
             config.id2label = dict(enumerate(labels))
@@ -190,7 +196,7 @@ _LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeEr
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep transformers' bars and load reports off stderr."""
     untyped: Any = logging
     level, bars = untyped.get_verbosity(), untyped.is_progress_bar_enabled()
@@ -204,9 +210,9 @@ def quiet() -> Iterator[None]:
             untyped.enable_progress_bar()
 
 
-def load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model's weights in ``folder``; errors call it ``name``."""
-    with quiet(), loading(name):
+    with _quiet(), loading(name):
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     # Without its files the class makes an empty tokenizer and says nothing.
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
@@ -228,7 +234,7 @@ def loading(name: str) -> Iterator[None]:
         ) from None
 
 
-def align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Give model and tokenizer one padding token: decoders often have none, and find their last token by it."""
     config = model.config.get_text_config()
     if tokenizer.pad_token is None:
@@ -243,7 +249,7 @@ def align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
         config.use_cache = False
 
 
-def kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
+def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
     """Where the layers are and which stay; ``config`` is changed to match."""
     total = getattr(config, "num_hidden_layers", 0)
     if not 1 <= layers <= total:
@@ -264,7 +270,7 @@ def kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, lay
     return stacks[0], kept
 
 
-def trunk_weights(
+def _backbone_weights(
     model: PreTrainedModel, untrained: set[str], keep: tuple[str, list[int]] | None
 ) -> dict[str, torch.Tensor]:
     """The pretrained weights that a student takes over, its layers renumbered.
@@ -273,11 +279,11 @@ def trunk_weights(
     it (ModernBERT), is pretrained and comes along.
     """
     masked_lm = any("ForMaskedLM" in name for name in model.config.architectures or ())
-    trunk = model.base_model_prefix + "."
+    backbone = model.base_model_prefix + "."
     stack, kept = keep or ("", [])
     weights = {}
     for name, tensor in model.state_dict().items():
-        if name in untrained or not (masked_lm or name.startswith(trunk)):
+        if name in untrained or not (masked_lm or name.startswith(backbone)):
             continue
         layer = re.fullmatch(rf"{re.escape(stack)}\.(\d+)\.(.+)", name) if keep else None
         if layer is None:

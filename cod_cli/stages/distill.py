@@ -15,18 +15,26 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
 from cod_cli.mixes import require_equal_budget
 from cod_cli.models.card import student_card
-from cod_cli.models.embedding import seen_rows_only
 from cod_cli.models.folder import fingerprint
-from cod_cli.models.load import Classifier, Trunk, load_classifier, load_trunk, save_classifier
-from cod_cli.models.lora import merged, with_adapters
+from cod_cli.models.load import Backbone, Classifier, load_backbone, load_classifier, save_classifier
+from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Energy, Step, Student
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.store.run import Run, write_folder, write_origin
-from cod_cli.training.batches import Feed, batches_per_epoch
+from cod_cli.training.batches import BatchLoader, batches_per_epoch
 from cod_cli.training.energy import energy_meter
 from cod_cli.training.loop import DivergedError, train, versions
-from cod_cli.training.objective import TeacherLayers, learner_of, read_layers
-from cod_cli.training.trainset import Group, TrainSet, ablated, read_trainset
+from cod_cli.training.objective import (
+    Objective,
+    TeacherLayers,
+    Terms,
+    kd_objective,
+    learn_filters,
+    lwd_objective,
+    read_layers,
+    ted_objective,
+)
+from cod_cli.training.trainset import Group, TrainSet, ablate, read_trainset
 from cod_cli.ui import Ui
 
 
@@ -99,8 +107,8 @@ class _Shared:
         return fingerprint(self.start)
 
     @cached_property
-    def trunk(self) -> Trunk:
-        return load_trunk(self.start, self.data.labels, layers=self.settings.student_layers)
+    def backbone(self) -> Backbone:
+        return load_backbone(self.start, self.data.labels, layers=self.settings.student_layers)
 
     @cached_property
     def teacher(self) -> str:
@@ -116,12 +124,21 @@ class _Shared:
             )
         return name
 
-    def layers_for(self, student: Classifier, feed: Feed) -> TeacherLayers | None:
-        """The teacher's hidden states, computed for the first student; None where the method needs none."""
-        if self.settings.method != "kd" and self.layers is None:
+    def layers_for(self, student: Classifier, loader: BatchLoader) -> TeacherLayers:
+        """The teacher's hidden states, computed for the first student."""
+        if self.layers is None:
             teacher = load_classifier(self.teacher, device=self.settings.device)
-            with self.ui.progress("Reading the teacher's layers", total=len(feed.encodings)) as advance:
-                self.layers = read_layers(teacher, student, feed, self.data.rows, self.settings, advance)
+            with self.ui.progress("Reading the teacher's layers", total=len(loader.encodings)) as advance:
+                self.layers = read_layers(
+                    teacher,
+                    student,
+                    loader,
+                    self.data.rows,
+                    method=self.settings.method,
+                    max_length=self.settings.max_length,
+                    chosen=self.settings.matched_layers,
+                    progress=advance,
+                )
         return self.layers
 
 
@@ -185,7 +202,7 @@ def _plan(name: str, seed: int, shared: _Shared) -> Student:
 
 def _groups(shared: _Shared, seed: int) -> list[Group]:
     settings = shared.settings
-    return ablated(
+    return ablate(
         shared.data.groups,
         soft_labels=settings.soft_labels,
         pairs=settings.pairs,
@@ -217,16 +234,18 @@ def _is_there(run: Run, plan: Student) -> bool:
 
 def _make(plan: Student, shared: _Shared) -> None:
     run, settings, ui = shared.run, shared.settings, shared.ui
-    classifier = shared.trunk.student(seed=plan.seed, device=settings.device)
+    classifier = shared.backbone.student(seed=plan.seed, device=settings.device)
     groups = _groups(shared, plan.seed)
-    feed = Feed(classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed)
+    loader = BatchLoader(
+        classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed
+    )
     if settings.lora is not None:
-        classifier = with_adapters(classifier, settings.lora, shared.trunk.fresh(classifier), seed=plan.seed)
+        classifier = add_lora(classifier, settings.lora, shared.backbone.new_weights(classifier), seed=plan.seed)
     history: list[Step] = []
     started = perf_counter()
-    with _metered(settings) as energy, _keeping_what_diverged(plan, shared, classifier):
-        _train(classifier, feed, plan, shared, history)
-    classifier = merged(classifier) if settings.lora is not None else classifier
+    with _meter(settings) as energy, _keep_diverged(plan, shared, classifier):
+        _train(classifier, loader, plan, shared, history)
+    classifier = merge_lora(classifier) if settings.lora is not None else classifier
     student = plan.replace(
         parameters=classifier.model.num_parameters(),
         seconds=round(perf_counter() - started, 3),
@@ -240,34 +259,52 @@ def _make(plan: Student, shared: _Shared) -> None:
     ui.note(f"{run.student(plan.name)}: {student.rows} rows ({student.shots} real shots), {student.steps} steps")
 
 
-def _train(classifier: Classifier, feed: Feed, plan: Student, shared: _Shared, history: list[Step]) -> None:
+def _train(classifier: Classifier, loader: BatchLoader, plan: Student, shared: _Shared, history: list[Step]) -> None:
     settings = shared.settings
-    learner = learner_of(
-        classifier,
-        feed,
-        shared.data.rows,
-        settings,
-        seed=plan.seed,
-        teacher=shared.layers_for(classifier, feed),
-        filters=shared.run.filters(plan.name),
-    )
+    objective = _objective(classifier, loader, plan, shared)
     if settings.compile:
-        learner.module.compile(dynamic=True)
+        objective.module.compile(dynamic=True)
     steps = train(
-        learner.module,
-        feed.epochs(settings.epochs),
-        learner.objective,
+        objective.module,
+        loader.epochs(settings.epochs),
+        objective.losses,
         steps=plan.steps,
         lr=settings.lr,
         seed=plan.seed,
     )
     with (
-        seen_rows_only(classifier, feed.encodings.values()),
+        seen_rows_only(classifier, loader.encodings.values()),
         shared.ui.progress(f"Training {plan.name}", total=plan.steps) as advance,
     ):
         for step in steps:
             history.append(step)
             advance(1, detail=_detail(step))
+
+
+def _objective(classifier: Classifier, loader: BatchLoader, plan: Student, shared: _Shared) -> Objective:
+    """The student as the method trains it; for TED its filters are learned first."""
+    settings = shared.settings
+    terms = Terms(
+        hard_labels=settings.hard_labels == "gold",
+        alpha=settings.alpha,
+        temperature=settings.temperature,
+        beta=settings.beta,
+    )
+    if settings.method == "kd":
+        return kd_objective(classifier, terms)
+    layers = shared.layers_for(classifier, loader)
+    if settings.method == "lwd":
+        return lwd_objective(classifier, terms, layers, seed=plan.seed)
+    filters = learn_filters(
+        classifier,
+        loader,
+        shared.data.rows,
+        layers,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        seed=plan.seed,
+    )
+    return ted_objective(classifier, terms, layers, filters)
 
 
 def _detail(step: Step) -> str:
@@ -277,7 +314,7 @@ def _detail(step: Step) -> str:
 
 
 @contextmanager
-def _metered(settings: DistillSettings) -> Iterator[Callable[[], Energy | None]]:
+def _meter(settings: DistillSettings) -> Iterator[Callable[[], Energy | None]]:
     if not settings.energy:
         yield lambda: None
         return
@@ -286,11 +323,11 @@ def _metered(settings: DistillSettings) -> Iterator[Callable[[], Energy | None]]
 
 
 @contextmanager
-def _keeping_what_diverged(plan: Student, shared: _Shared, classifier: Classifier) -> Iterator[None]:
+def _keep_diverged(plan: Student, shared: _Shared, classifier: Classifier) -> Iterator[None]:
     try:
         yield
     except DivergedError as error:
         kept = shared.run.student(f"{plan.name}.diverged")
         with write_folder(kept, shared.run.archived) as folder:
-            save_classifier(merged(classifier) if shared.settings.lora is not None else classifier, folder)
+            save_classifier(merge_lora(classifier) if shared.settings.lora is not None else classifier, folder)
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None

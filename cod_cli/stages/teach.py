@@ -15,16 +15,15 @@ import torch
 from cod_cli.data.source import Row, Table, load_table
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.card import teacher_card
-from cod_cli.models.embedding import seen_rows_only
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.inference import encode, logits_of
-from cod_cli.models.load import Classifier, load_trunk, save_classifier
-from cod_cli.models.lora import merged, with_adapters
+from cod_cli.models.load import Classifier, load_backbone, save_classifier
 from cod_cli.models.memory import require_room
+from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Step, Teacher
 from cod_cli.settings.teach import TeachSettings
 from cod_cli.store.run import read_origin, write_folder, write_origin
-from cod_cli.training.batches import Batch, Feed, share_of
+from cod_cli.training.batches import Batch, BatchLoader, share_of
 from cod_cli.training.checkpoint import TrainingState
 from cod_cli.training.loop import DivergedError, train, versions
 from cod_cli.training.objective import hard_loss
@@ -71,13 +70,11 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
     progress = _begun(out, plan, settings, ui)
     processes = join_processes(settings.device)
     require_room(settings.model, table.labels, device=processes.device, lora=settings.lora)
-    trunk = load_trunk(settings.model, table.labels)
-    classifier = trunk.student(seed=settings.seed, device=processes.device)
-    fresh = trunk.fresh(classifier)
-    del trunk
-    trained = (
-        classifier if settings.lora is None else with_adapters(classifier, settings.lora, fresh, seed=settings.seed)
-    )
+    backbone = load_backbone(settings.model, table.labels)
+    classifier = backbone.student(seed=settings.seed, device=processes.device)
+    fresh = backbone.new_weights(classifier)
+    del backbone
+    trained = classifier if settings.lora is None else add_lora(classifier, settings.lora, fresh, seed=settings.seed)
     started = perf_counter()
     try:
         teacher = _train(classifier, trained, table, validation, progress, settings, processes, ui)
@@ -110,7 +107,7 @@ def _archived(out: Path) -> Path:
 
 
 def _whole(trained: Classifier, settings: TeachSettings) -> Classifier:
-    return trained if settings.lora is None else merged(trained)
+    return trained if settings.lora is None else merge_lora(trained)
 
 
 def _load(settings: TeachSettings, split: str | None) -> Table:
@@ -231,13 +228,15 @@ def _train(
     """Train in place (adapters, where ``trained`` has them); the teacher with its accuracy after each epoch."""
     indices = {label: index for index, label in enumerate(table.labels)}
     groups: list[Group] = [[Example(row.id, row.text, indices[str(row.label)])] for row in table.rows]
-    feed = Feed(classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=settings.seed)
+    loader = BatchLoader(
+        classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=settings.seed
+    )
     held_out = validation.rows if validation else ()
     unseen = encode(classifier, [row.text for row in held_out], settings.max_length)
     started, total = perf_counter(), progress.teacher.steps
     steps = train(
         trained.model,
-        ((share_of(batch, processes) for batch in batches) for batches in feed.epochs(settings.epochs)),
+        ((share_of(batch, processes) for batch in batches) for batches in loader.epochs(settings.epochs)),
         _objective,
         steps=total,
         lr=settings.lr,
@@ -246,14 +245,14 @@ def _train(
         processes=processes,
     )
     with (
-        seen_rows_only(classifier, [*feed.encodings.values(), *unseen]),
+        seen_rows_only(classifier, [*loader.encodings.values(), *unseen]),
         ui.progress(f"Training {table.source}", total=total) as advance,
     ):
         advance(len(progress.history))
         for step in steps:
             progress.history.append(step)
             advance(1, detail=f"loss {step.total:.3f}")
-            if held_out and step.step % feed.n_batches == 0:
+            if held_out and step.step % loader.n_batches == 0:
                 _validate(classifier, held_out, progress, settings)
                 ui.note(f"epoch {step.epoch}: validation accuracy {progress.teacher.validation[-1]:.1%}")
             if processes.first:

@@ -93,7 +93,7 @@ class Batch:
     weight: float = 1.0
 
 
-class Feed:
+class BatchLoader:
     """Tokenised groups of rows, dealt out as padded batches, epoch after epoch.
 
     Args:

@@ -1,4 +1,8 @@
-"""Layer-wise distillation (LWD): the student's hidden states, mapped, follow the teacher's, token by token."""
+"""Hidden layers: which of the teacher's each of the student's follows, what they say of the rows, and the maps between.
+
+In LWD a student's hidden states, mapped linearly, follow the teacher's, token by token. In TED the maps are filters
+that have learned the task before, on either side, each with a classifier of its own.
+"""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +119,7 @@ class HiddenStates:
         return torch.stack([state[:, token] for state in self.by_row.values()])
 
     @torch.no_grad()
-    def mapped(self, maps: nn.ModuleList) -> "HiddenStates":
+    def map(self, maps: nn.ModuleList) -> "HiddenStates":
         """The same with each layer's map applied."""
         return HiddenStates(
             {name: torch.stack([m(s) for m, s in zip(maps, state, strict=True)]) for name, state in self.by_row.items()}
@@ -144,7 +148,7 @@ def hidden_states(
 
 
 @dataclass(frozen=True)
-class Matched:
+class MatchedOutput:
     """What a student says: ``logits`` (rows, classes) and mapped ``hidden`` states (layers, rows, tokens, hidden)."""
 
     logits: Tensor
@@ -159,11 +163,11 @@ class MatchedStudent(nn.Module):
         self.model = model
         self.maps = maps
 
-    def forward(self, **inputs: Tensor) -> Matched:
+    def forward(self, **inputs: Tensor) -> MatchedOutput:
         """Logits, and the states of all layers but the embeddings, mapped to the teacher's size."""
         output = self.model(**inputs, output_hidden_states=True)
         hidden = [m(state) for m, state in zip(self.maps, output.hidden_states[1:], strict=True)]
-        return Matched(output.logits, torch.stack(hidden))
+        return MatchedOutput(output.logits, torch.stack(hidden))
 
 
 def linear_maps(layers: int, from_: int, to: int, *, seed: int, device: torch.device) -> nn.ModuleList:
@@ -181,7 +185,7 @@ def linear_maps(layers: int, from_: int, to: int, *, seed: int, device: torch.de
 FILTER_LR = 1e-3
 
 
-class FilteredTask(nn.Module):
+class LayerClassifiers(nn.Module):
     """A filter and a classifier for each layer: (rows, layers, hidden) → logits (layers, rows, classes)."""
 
     def __init__(self, filters: nn.ModuleList, classes: int, seed: int) -> None:
@@ -225,7 +229,7 @@ def train_filters(
     """
     features = states.at(token).to(device)
     filters = linear_maps(features.shape[1], features.shape[2], size, seed=seed, device=device)
-    task = FilteredTask(filters, classes, seed).to(device)
+    task = LayerClassifiers(filters, classes, seed).to(device)
     n_batches = -(-len(labels) // batch_size)
     rng = random.Random(seed)
 

@@ -22,7 +22,7 @@ from cod_cli.training.processes import Processes
 # Steps between two copies of the weights to fall back on.
 KEPT_EVERY = 50
 # The loss terms by name, for the model's output on a batch.
-Objective = Callable[[Any, Batch], dict[str, Tensor]]
+Losses = Callable[[Any, Batch], dict[str, Tensor]]
 
 
 class DivergedError(CodError):
@@ -32,7 +32,7 @@ class DivergedError(CodError):
 def train(
     model: nn.Module,
     epochs: Iterable[Iterable[Batch]],
-    objective: Objective,
+    losses: Losses,
     *,
     steps: int,
     lr: float,
@@ -60,14 +60,14 @@ def train(
     numbered = ((epoch, batch) for epoch, batches in enumerate(epochs, start=1) for batch in batches)
     for number, (epoch, batch) in enumerate(islice(numbered, done, None), start=done + 1):
         with _autocast(batch.labels.device):
-            losses = objective(model(**batch.inputs), batch)
-        total = torch.stack(list(losses.values())).sum()
+            terms = losses(model(**batch.inputs), batch)
+        total = torch.stack(list(terms.values())).sum()
         total.backward()  # type: ignore[no-untyped-call]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        values = torch.stack([*losses.values(), total]).detach()
+        values = torch.stack([*terms.values(), total]).detach()
         if processes is not None:
             processes.average([*gradients, values])
-        *terms, loss, grad_norm = torch.cat([values, get_total_norm(gradients).reshape(1)]).tolist()
+        *numbers, loss, grad_norm = torch.cat([values, get_total_norm(gradients).reshape(1)]).tolist()
         if not math.isfinite(loss + grad_norm):
             _copy(kept, parameters)
             raise _diverged(number, epoch, loss, batch)
@@ -77,7 +77,7 @@ def train(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        named = dict(zip(losses, terms, strict=True))
+        named = dict(zip(terms, numbers, strict=True))
         yield Step(step=number, epoch=epoch, **named, total=loss, grad_norm=grad_norm, lr=rate)
     model.eval()
 

@@ -1,23 +1,22 @@
-"""The distillation objective, term by term, as pure functions of tensors.
+"""What a student is trained to do: the terms of the distillation loss, and the module whose weights they move.
 
 ``L = CE(g_s(x), y) + α · T² · KL(softmax(g_t/T) ‖ softmax(g_s/T)) + β · mean_l MSE(h_t^l, P_l h_s^l)``, averaged over
-the batch (Hamman et al. 2025, arXiv 2510.21631; the T² is Hinton et al. 2015's). Whatever the precision of the forward
-pass, every term is computed in float32.
+the batch (Hamman et al. 2025, arXiv 2510.21631; the T² is Hinton et al. 2015's). KD has the first two terms; LWD the
+third, too, with a linear map P_l for each layer; TED (Liang et al. 2023, arXiv 2210.01351) with filters in their place
+that have learned the task before. Whatever the precision of the forward pass, every term is computed in float32.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
 
 from cod_cli.models.inference import Progress, encode, on_device
 from cod_cli.models.load import Classifier
-from cod_cli.settings.distill import DistillSettings
-from cod_cli.training.batches import Batch, Feed
+from cod_cli.training.batches import Batch, BatchLoader
 from cod_cli.training.layers import (
     HiddenStates,
     MatchedStudent,
@@ -31,7 +30,7 @@ from cod_cli.training.layers import (
     reads_last_token,
     train_filters,
 )
-from cod_cli.training.loop import Objective
+from cod_cli.training.loop import Losses
 from cod_cli.training.trainset import Example
 
 
@@ -73,11 +72,25 @@ def layer_loss(hidden: Tensor, teacher_hidden: Tensor, mask: Tensor, *, beta: fl
 
 
 @dataclass(frozen=True)
-class Learner:
-    """The module whose weights are optimised, the student with what it needs beside, and its loss terms."""
+class Objective:
+    """What is optimised: a module, the student with what is trained beside it, and the terms of its loss."""
 
     module: nn.Module
-    objective: Objective
+    losses: Losses
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which terms a loss has and how much each weighs.
+
+    ``hard_labels``: whether it has the cross-entropy; ``alpha``: α of the soft labels, 0 for none, at ``temperature``
+    T; ``beta``: β of the layers where the method has them, None for the student family's.
+    """
+
+    hard_labels: bool = True
+    alpha: float = 20.0
+    temperature: float = 2.0
+    beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,104 +102,122 @@ class TeacherLayers:
     token: int
 
 
+@dataclass(frozen=True)
+class Filters:
+    """TED's task-aware filters, one for each matched layer of the teacher and each layer of the student."""
+
+    teacher: nn.ModuleList
+    student: nn.ModuleList
+
+
 def read_layers(
     teacher: Classifier,
     student: Classifier,
-    feed: Feed,
-    rows: list[Example],
-    settings: DistillSettings,
+    loader: BatchLoader,
+    rows: Sequence[Example],
+    *,
+    method: str,
+    max_length: int,
+    chosen: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> TeacherLayers:
-    """Run the teacher once over the rows.
+    """Run the teacher once over the rows; for LWD and TED.
+
+    Args:
+        teacher: the model that made the soft labels.
+        student: one that is to follow it.
+        loader: the student's rows, as it reads them.
+        rows: the same.
+        method: the one asked for, to name it.
+        max_length: longest text in tokens.
+        chosen: the teacher's layer for each of the student's, from 1; None for evenly spaced ones.
+        progress: told how many rows are done.
 
     Raises:
         UsageError: the two read a text as different tokens, or the layers cannot be matched.
     """
-    layers = match_layers(n_layers(student), n_layers(teacher), settings.matched_layers)
-    texts = encode(teacher, [row.text for row in rows], settings.max_length)
+    layers = match_layers(n_layers(student), n_layers(teacher), chosen)
+    texts = encode(teacher, [row.text for row in rows], max_length)
     encodings = {row.id: encoding for row, encoding in zip(rows, texts, strict=True)}
-    check_same_tokens(teacher, student, encodings, feed.encodings, settings.method)
+    check_same_tokens(teacher, student, encodings, loader.encodings, method)
     states = hidden_states(teacher, encodings, layers, progress=progress)
     return TeacherLayers(states, hidden_size(teacher), -1 if reads_last_token(teacher) else 0)
 
 
-def learner_of(
+def learn_filters(
     student: Classifier,
-    feed: Feed,
-    rows: list[Example],
-    settings: DistillSettings,
+    loader: BatchLoader,
+    rows: Sequence[Example],
+    teacher: TeacherLayers,
     *,
+    epochs: int,
+    batch_size: int,
     seed: int,
-    teacher: TeacherLayers | None,
-    filters: Path,
-) -> Learner:
-    """The student as the method trains it.
+) -> Filters:
+    """TED's stage I: on either side filters learn the task from hidden states that do not change.
 
     Args:
-        student: freshly drawn.
-        feed: its rows.
+        student: as it begins; it is not trained here.
+        loader: its rows, as it reads them.
         rows: the same, with their hard labels.
-        settings: method, weights of the terms, ablations.
-        seed: of maps and filters.
-        teacher: its hidden states, for LWD and TED.
-        filters: where TED keeps its filters.
+        teacher: its hidden states.
+        epochs: passes over the rows.
+        batch_size: rows in a mini-batch.
+        seed: of filters, heads and order.
     """
-    if teacher is None:
-        return Learner(student.model, _objective(settings, None, 0.0))
-    beta = default_beta(student) if settings.beta is None else settings.beta
-    if settings.method == "ted":
-        maps, states = _filtered(student, feed, rows, settings, seed, teacher, filters)
-    else:
-        shape = n_layers(student), hidden_size(student), teacher.size
-        maps, states = linear_maps(*shape, seed=seed, device=student.device), teacher.states
-    return Learner(MatchedStudent(student.model, maps), _objective(settings, states, beta))
-
-
-def _objective(settings: DistillSettings, states: HiddenStates | None, beta: float) -> Objective:
-    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
-        terms = {}
-        if settings.hard_labels == "gold":
-            terms["hard"] = hard_loss(output.logits, batch.labels)
-        if settings.alpha > 0:
-            terms["soft"] = soft_loss(
-                output.logits, batch.logits, alpha=settings.alpha, temperature=settings.temperature
-            )
-        if states is not None:
-            mask = batch.inputs["attention_mask"]
-            hidden = on_device(states.batch(batch.ids, mask.shape[1]), mask.device)
-            terms["layer"] = layer_loss(output.hidden, hidden, mask, beta=beta)
-        return terms
-
-    return losses
-
-
-def _filtered(
-    student: Classifier,
-    feed: Feed,
-    rows: list[Example],
-    settings: DistillSettings,
-    seed: int,
-    teacher: TeacherLayers,
-    path: Path,
-) -> tuple[nn.ModuleList, HiddenStates]:
-    """TED's stage I: the student's filters, to be learned on, and the teacher's states as its own let them through."""
-    own = hidden_states(student, feed.encodings, range(1, n_layers(student) + 1))
     labels = {row.id: row.label for row in rows}
-    theirs, ours = (
-        train_filters(
+
+    def learn(states: HiddenStates) -> nn.ModuleList:
+        return train_filters(
             states,
             torch.tensor([labels[name] for name in states.by_row]),
             size=teacher.size,
             classes=len(student.labels),
             token=teacher.token,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
+            epochs=epochs,
+            batch_size=batch_size,
             seed=seed,
             device=student.device,
         )
-        for states in (teacher.states, own)
-    )
-    both = nn.ModuleDict({"teacher": theirs, "student": ours})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: weight.cpu() for name, weight in both.state_dict().items()}, path)
-    return ours.requires_grad_(True), teacher.states.mapped(theirs.cpu())
+
+    own = hidden_states(student, loader.encodings, range(1, n_layers(student) + 1))
+    return Filters(learn(teacher.states), learn(own))
+
+
+def kd_objective(student: Classifier, terms: Terms) -> Objective:
+    """The student alone, on hard and soft labels."""
+    return Objective(student.model, _losses(terms, None, 0.0))
+
+
+def lwd_objective(student: Classifier, terms: Terms, teacher: TeacherLayers, *, seed: int) -> Objective:
+    """The student with a linear map for each layer, drawn from ``seed``, that follows the teacher's states, too."""
+    shape = n_layers(student), hidden_size(student), teacher.size
+    maps = linear_maps(*shape, seed=seed, device=student.device)
+    return _follow(student, terms, maps, teacher.states)
+
+
+def ted_objective(student: Classifier, terms: Terms, teacher: TeacherLayers, filters: Filters) -> Objective:
+    """The student with its filters, learned on, that follows what the teacher's let through."""
+    maps = filters.student.requires_grad_(True)
+    return _follow(student, terms, maps, teacher.states.map(filters.teacher.cpu()))
+
+
+def _follow(student: Classifier, terms: Terms, maps: nn.ModuleList, states: HiddenStates) -> Objective:
+    beta = default_beta(student) if terms.beta is None else terms.beta
+    return Objective(MatchedStudent(student.model, maps), _losses(terms, states, beta))
+
+
+def _losses(terms: Terms, states: HiddenStates | None, beta: float) -> Losses:
+    def losses(output: Any, batch: Batch) -> dict[str, Tensor]:
+        found = {}
+        if terms.hard_labels:
+            found["hard"] = hard_loss(output.logits, batch.labels)
+        if terms.alpha > 0:
+            found["soft"] = soft_loss(output.logits, batch.logits, alpha=terms.alpha, temperature=terms.temperature)
+        if states is not None:
+            mask = batch.inputs["attention_mask"]
+            hidden = on_device(states.batch(batch.ids, mask.shape[1]), mask.device)
+            found["layer"] = layer_loss(output.hidden, hidden, mask, beta=beta)
+        return found
+
+    return losses

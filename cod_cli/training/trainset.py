@@ -171,7 +171,7 @@ def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
     return [row for row in rows if row.judge == row.label]
 
 
-def ablated(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:
+def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:
     """The rows of an ablation: what must be lost when the part that it spoils is what helps.
 
     Args:

@@ -23,7 +23,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from cod_cli.data.source import Row, load_table
 from cod_cli.models.inference import logits_of
-from cod_cli.models.load import Classifier, load_classifier, load_student, save_classifier
+from cod_cli.models.load import Classifier, load_backbone, load_classifier, save_classifier
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.sample import SampleSettings
@@ -33,7 +33,7 @@ from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.stages.teach import teach
 from cod_cli.store.run import Run
-from cod_cli.training.batches import Feed
+from cod_cli.training.batches import BatchLoader
 from cod_cli.training.trainset import read_trainset
 from cod_cli.ui import Ui
 
@@ -96,13 +96,13 @@ def by_a_plain_loop(run: Run, args: argparse.Namespace, rows: Sequence[Row]) -> 
     """The accuracy after the last epoch; the teacher runs on every step, the evaluation after every epoch."""
     data = read_trainset(run, "shots")
     teacher = load_classifier(str(args.teacher), device=args.device)
-    student = load_student(str(args.student), data.labels, layers=args.student_layers, device=args.device)
-    feed = Feed(student, data.groups, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, seed=0)
+    student = load_backbone(str(args.student), data.labels, layers=args.student_layers).student(device=args.device)
+    loader = BatchLoader(student, data.groups, batch_size=BATCH_SIZE, max_length=MAX_LENGTH, seed=0)
     optimizer = torch.optim.AdamW(student.model.parameters(), lr=LR, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
-    steps = args.epochs * feed.n_batches
+    steps = args.epochs * loader.n_batches
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     torch.manual_seed(0)
-    for batches in feed.epochs(args.epochs):
+    for batches in loader.epochs(args.epochs):
         student.model.train()
         for batch in batches:
             with torch.no_grad():
@@ -184,7 +184,7 @@ def main() -> None:
             teach(args.teacher, options, Ui.silent())
         # Loaded once untimed: transformers imports a family's code with its first model.
         load_classifier(str(args.teacher), device=args.device)
-        load_student(str(args.student), ["a", "b"], device=args.device)
+        load_backbone(str(args.student), ["a", "b"]).student(device=args.device)
         rows = load_table(str(args.data), split="validation").rows[: args.rows]
         print(
             f"{args.student}, {args.student_layers} layers; {args.epochs} epochs, batch {BATCH_SIZE}; "

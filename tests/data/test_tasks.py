@@ -18,7 +18,7 @@ from cod_cli.errors import UsageError
 )
 def test_a_task_names_its_classes_and_the_split_to_score_on(name: str, labels: tuple[str, ...], eval_split: str):
     task = task_named(name)
-    assert (task.labels, task.train_split, task.eval_split) == (labels, "train", eval_split)
+    assert (task.labels, task.eval_split) == (labels, eval_split)
 
 
 def test_yelp_stars_are_stored_from_zero_and_three_of_them_are_neither_class():

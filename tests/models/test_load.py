@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.inference import encode, logits_of, longest, pad
-from cod_cli.models.load import load_classifier, load_student, pick_device, save_classifier
-from tests.models.tiny import Family, sentences, tiny_base, tiny_classifier
+from cod_cli.models.load import load_classifier, pick_device, save_classifier
+from tests.models.tiny import Family, load_student, sentences, tiny_base, tiny_classifier
 
 FAMILIES = get_args(Family)
 DECODERS = ("qwen2",)

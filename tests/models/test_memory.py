@@ -7,9 +7,8 @@ import torch
 
 from cod_cli.errors import CodError
 from cod_cli.models import memory
-from cod_cli.models.load import load_student
 from cod_cli.models.memory import container_bytes, free_bytes, need_of, require_room
-from tests.models.tiny import Family, tiny_base
+from tests.models.tiny import Family, load_student, tiny_base
 
 LABELS = ("negative", "neutral", "positive")
 

@@ -29,6 +29,8 @@ from transformers import (
     RobertaTokenizer,
 )
 
+from cod_cli.models.load import Classifier, load_backbone
+
 Family = Literal["bert", "distilbert", "deberta", "roberta", "modernbert", "qwen2"]
 
 # A language in which one word decides the class, so that exchanging that word is the least edit that flips it.
@@ -125,6 +127,13 @@ def trained_teacher(
         optimizer.zero_grad()
     model.save_pretrained(folder)
     return folder
+
+
+def load_student(
+    folder: Path | str, labels: Sequence[str], *, layers: int | None = None, seed: int = 0, device: str = "cpu"
+) -> Classifier:
+    """A student drawn from a model folder, as `distill` draws one for each seed."""
+    return load_backbone(str(folder), labels, layers=layers).student(seed=seed, device=device)
 
 
 def tiny_tokenizer(texts: Sequence[str], family: Family = "bert") -> PreTrainedTokenizerBase:

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from cod_cli.errors import CodError, UsageError
 from cod_cli.mixes import require_equal_budget
 from cod_cli.models.inference import logits_of
-from cod_cli.models.load import load_classifier, load_student
+from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
@@ -20,7 +20,7 @@ from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
 from cod_cli.training.loop import DivergedError
 from cod_cli.ui import Ui
-from tests.models.tiny import LANGUAGE, Family, sentences, tiny_base
+from tests.models.tiny import LANGUAGE, Family, load_student, sentences, tiny_base
 
 LABELS = ["negative", "positive"]
 

@@ -112,7 +112,7 @@ def test_one_token_of_each_row_can_be_had_in_the_order_of_rows() -> None:
 
 def test_each_layer_is_mapped_by_its_own_map() -> None:
     maps = nn.ModuleList([nn.Linear(2, 3, bias=False), nn.Linear(2, 3, bias=False)])
-    states = HiddenStates({"a": torch.randn(2, 4, 2)}).mapped(maps)
+    states = HiddenStates({"a": torch.randn(2, 4, 2)}).map(maps)
     assert states.by_row["a"].shape == (2, 4, 3)
     assert not states.by_row["a"].requires_grad
 

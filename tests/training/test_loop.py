@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from cod_cli.models.embedding import SeenEmbedding, seen_rows_only
-from cod_cli.models.load import Classifier, load_student
+from cod_cli.models.load import Classifier
+from cod_cli.models.trainable import SeenEmbedding, seen_rows_only
 from cod_cli.records import Step
-from cod_cli.training.batches import Batch, Feed
+from cod_cli.training.batches import Batch, BatchLoader
 from cod_cli.training.loop import KEPT_EVERY, DivergedError, train
 from cod_cli.training.objective import hard_loss, soft_loss
 from cod_cli.training.trainset import Example, Group
-from tests.models.tiny import Family, sentences, tiny_base
+from tests.models.tiny import Family, load_student, sentences, tiny_base
 
 LABELS = ("negative", "positive")
 
@@ -34,8 +34,8 @@ def groups(n: int = 6) -> list[Group]:
     ]
 
 
-def feed(classifier: Classifier, **options: Any) -> Feed:
-    return Feed(classifier, groups(), **{"batch_size": 2, "max_length": 32, "seed": 0, **options})
+def loader(classifier: Classifier, **options: Any) -> BatchLoader:
+    return BatchLoader(classifier, groups(), **{"batch_size": 2, "max_length": 32, "seed": 0, **options})
 
 
 def objective(output: Any, batch: Batch) -> dict[str, Tensor]:
@@ -51,9 +51,9 @@ def test_steps_equal_those_written_by_hand(folder: Path) -> None:
         for module in classifier.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-    records = list(train(ours.model, feed(ours).epochs(2), objective, steps=6, lr=1e-3, seed=0))
+    records = list(train(ours.model, loader(ours).epochs(2), objective, steps=6, lr=1e-3, seed=0))
     moments: dict[str, tuple[Tensor, Tensor]] = {}
-    batches = [batch for epoch in feed(theirs).epochs(2) for batch in epoch]
+    batches = [batch for epoch in loader(theirs).epochs(2) for batch in epoch]
     for number, (batch, record) in enumerate(zip(batches, records, strict=True)):
         logits = theirs.model(**batch.inputs).logits
         teacher = torch.softmax(batch.logits / 2, dim=1)
@@ -92,7 +92,7 @@ def test_dropout_is_on_while_training_and_off_behind(folder: Path) -> None:
         modes.append(student.model.training)
         return objective(output, batch)
 
-    list(train(student.model, feed(student).epochs(1), watching, steps=3, lr=1e-3, seed=0))
+    list(train(student.model, loader(student).epochs(1), watching, steps=3, lr=1e-3, seed=0))
     assert modes == [True] * 3
     assert not student.model.training
 
@@ -100,7 +100,9 @@ def test_dropout_is_on_while_training_and_off_behind(folder: Path) -> None:
 def test_the_seed_of_training_is_dropouts(folder: Path) -> None:
     def losses(seed: int) -> list[float]:
         student = load_student(str(folder), LABELS, device="cpu")
-        return [s.total for s in train(student.model, feed(student).epochs(1), objective, steps=3, lr=1e-3, seed=seed)]
+        return [
+            s.total for s in train(student.model, loader(student).epochs(1), objective, steps=3, lr=1e-3, seed=seed)
+        ]
 
     assert losses(1) == losses(1) != losses(2)
 
@@ -109,8 +111,8 @@ def test_the_seed_of_training_is_dropouts(folder: Path) -> None:
 def test_training_only_the_rows_seen_changes_no_bit(tmp_path: Path, family: Family) -> None:
     base = tiny_base(tmp_path / family, family=family)
     full, seen = (load_student(str(base), LABELS, device="cpu") for _ in range(2))
-    expected = list(train(full.model, feed(full).epochs(2), objective, steps=6, lr=1e-3, seed=0))
-    dealt = feed(seen)
+    expected = list(train(full.model, loader(full).epochs(2), objective, steps=6, lr=1e-3, seed=0))
+    dealt = loader(seen)
     table = seen.model.get_input_embeddings()
     with seen_rows_only(seen, dealt.encodings.values()):
         small = seen.model.get_input_embeddings()
@@ -129,14 +131,14 @@ def test_a_frozen_embedding_is_left_alone(folder: Path) -> None:
     student = load_student(str(folder), LABELS, device="cpu")
     table = student.model.get_input_embeddings()
     table.weight.requires_grad_(False)
-    with seen_rows_only(student, feed(student).encodings.values()):
+    with seen_rows_only(student, loader(student).encodings.values()):
         assert student.model.get_input_embeddings() is table
 
 
 def test_a_batch_holds_its_groups_rows_in_order_padded_to_the_longest(folder: Path) -> None:
     student = load_student(str(folder), LABELS, device="cpu")
     rows = [group[0] for group in groups()]
-    dealt = Feed(student, [rows[:2], rows[2:]], batch_size=6, max_length=32, seed=0)
+    dealt = BatchLoader(student, [rows[:2], rows[2:]], batch_size=6, max_length=32, seed=0)
     assert dealt.n_batches == 1
     [[batch]] = [list(epoch) for epoch in dealt.epochs(1)]
     by_id = {row.id: row for row in rows}

@@ -2,23 +2,30 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from scipy.special import log_softmax, rel_entr, softmax
 from torch import Tensor, nn
 
-from cod_cli.models.load import Classifier, load_classifier, load_student
-from cod_cli.settings.distill import DistillSettings, Method
-from cod_cli.training.batches import Batch, Feed
+from cod_cli.models.load import Classifier, load_classifier
+from cod_cli.training.batches import Batch, BatchLoader
 from cod_cli.training.layers import MatchedStudent
 from cod_cli.training.loop import train
-from cod_cli.training.objective import Learner, TeacherLayers, learner_of, read_layers
+from cod_cli.training.objective import (
+    Filters,
+    Objective,
+    TeacherLayers,
+    Terms,
+    learn_filters,
+    lwd_objective,
+    read_layers,
+    ted_objective,
+)
 from cod_cli.training.trainset import Example, Group
-from tests.models.tiny import sentences, tiny_base, tiny_classifier
+from tests.models.tiny import load_student, sentences, tiny_base, tiny_classifier
 
 LABELS = ("negative", "neutral", "positive")
 
@@ -34,26 +41,27 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 class Setting:
     teacher: Classifier
     student: Classifier
-    feed: Feed
-    rows: list[Example]
+    loader: BatchLoader
     layers: TeacherLayers
-    learner: Learner
+    filters: Filters | None
+    objective: Objective
 
 
-def prepare(folders: tuple[Path, Path], tmp_path: Path, method: Method, **options: Any) -> Setting:
-    settings = DistillSettings(student="s", method=method, device="cpu", batch_size=3, max_length=64, **options)
+def prepare(folders: tuple[Path, Path], method: Literal["lwd", "ted"], epochs: int = 40, **terms: Any) -> Setting:
     teacher = load_classifier(str(folders[0]), device="cpu")
-    student = load_student(str(folders[1]), LABELS, device="cpu", seed=0)
+    student = load_student(folders[1], LABELS)
     rows = [
         Example(f"d/train/{n}", text, LABELS.index(label), (float(n), 1.0, -float(n)))
         for n, (text, label) in enumerate(sentences(7, LABELS, seed=3), start=1)
     ]
     groups: list[Group] = [[row] for row in rows]
-    feed = Feed(student, groups, batch_size=3, max_length=64, seed=0)
-    layers = read_layers(teacher, student, feed, rows, settings)
-    path = tmp_path / "filters.safetensors"
-    learner = learner_of(student, feed, rows, settings, seed=0, teacher=layers, filters=path)
-    return Setting(teacher, student, feed, rows, layers, learner)
+    loader = BatchLoader(student, groups, batch_size=3, max_length=64, seed=0)
+    layers = read_layers(teacher, student, loader, rows, method=method, max_length=64)
+    if method == "lwd":
+        objective = lwd_objective(student, Terms(**terms), layers, seed=0)
+        return Setting(teacher, student, loader, layers, None, objective)
+    filters = learn_filters(student, loader, rows, layers, epochs=epochs, batch_size=3, seed=0)
+    return Setting(teacher, student, loader, layers, filters, ted_objective(student, Terms(**terms), layers, filters))
 
 
 def without_dropout(module: nn.Module) -> nn.Module:
@@ -63,15 +71,15 @@ def without_dropout(module: nn.Module) -> nn.Module:
     return module
 
 
-def test_all_terms_equal_an_independent_float64_computation(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    found = prepare(folders, tmp_path, "lwd", beta=7.0)
-    module = found.learner.module.train(False)
+def test_all_terms_equal_an_independent_float64_computation(folders: tuple[Path, Path]) -> None:
+    found = prepare(folders, "lwd", beta=7.0)
+    module = found.objective.module.train(False)
     assert isinstance(module, MatchedStudent)
-    for batch in next(found.feed.epochs(1)):
+    for batch in next(found.loader.epochs(1)):
         mask = batch.inputs["attention_mask"].bool()
         assert not mask.all() or len({int(n) for n in mask.sum(1)}) == 1
         with torch.no_grad():
-            losses = found.learner.objective(module(**batch.inputs), batch)
+            losses = found.objective.losses(module(**batch.inputs), batch)
             plain = found.student.model(**batch.inputs, output_hidden_states=True)
             theirs = found.teacher.model(**batch.inputs, output_hidden_states=True).hidden_states
         logits = plain.logits.double().numpy()
@@ -89,12 +97,12 @@ def test_all_terms_equal_an_independent_float64_computation(folders: tuple[Path,
         assert losses["layer"].item() == pytest.approx(7 * torch.stack(per_layer).mean().item(), rel=1e-6)
 
 
-def test_a_step_equals_one_written_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    ours, theirs = (prepare(folders, tmp_path, "lwd", beta=7.0) for _ in range(2))
-    module = without_dropout(ours.learner.module)
-    [record] = list(train(module, take(ours.feed, 1), ours.learner.objective, steps=1, lr=1e-2, seed=0))
-    [[batch]] = take(theirs.feed, 1)
-    model, maps = theirs.student.model.train(), theirs.learner.module.maps
+def test_a_step_equals_one_written_by_hand(folders: tuple[Path, Path]) -> None:
+    ours, theirs = (prepare(folders, "lwd", beta=7.0) for _ in range(2))
+    module = without_dropout(ours.objective.module)
+    [record] = list(train(module, take(ours.loader, 1), ours.objective.losses, steps=1, lr=1e-2, seed=0))
+    [[batch]] = take(theirs.loader, 1)
+    model, maps = theirs.student.model.train(), theirs.objective.module.maps
     without_dropout(model)
     output = model(**batch.inputs, output_hidden_states=True)
     with torch.no_grad():
@@ -122,18 +130,18 @@ def test_a_step_equals_one_written_by_hand(folders: tuple[Path, Path], tmp_path:
         torch.testing.assert_close(moved[name][clear], expected[clear], rtol=1e-4, atol=1e-5)
 
 
-def take(feed: Feed, batches: int) -> list[list[Batch]]:
-    return [list(next(feed.epochs(1)))[:batches]]
+def take(loader: BatchLoader, batches: int) -> list[list[Batch]]:
+    return [list(next(loader.epochs(1)))[:batches]]
 
 
 @pytest.mark.parametrize("method", ["lwd", "ted"])
-def test_maps_move_and_the_teacher_does_not(folders: tuple[Path, Path], tmp_path: Path, method: Method) -> None:
-    found = prepare(folders, tmp_path, method)
+def test_maps_move_and_the_teacher_does_not(folders: tuple[Path, Path], method: Literal["lwd", "ted"]) -> None:
+    found = prepare(folders, method)
     teacher = snapshot(found.teacher.model)
     states = {name: state.clone() for name, state in found.layers.states.by_row.items()}
-    before = snapshot(found.learner.module)
-    list(train(found.learner.module, found.feed.epochs(2), found.learner.objective, steps=6, lr=1e-3, seed=0))
-    after = snapshot(found.learner.module)
+    before = snapshot(found.objective.module)
+    list(train(found.objective.module, found.loader.epochs(2), found.objective.losses, steps=6, lr=1e-3, seed=0))
+    after = snapshot(found.objective.module)
     for layer in range(2):
         assert not torch.equal(before[f"maps.{layer}.weight"], after[f"maps.{layer}.weight"])
     assert all(torch.equal(weight, teacher[name]) for name, weight in snapshot(found.teacher.model).items())
@@ -144,55 +152,47 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: weight.clone() for name, weight in module.state_dict().items()}
 
 
-def test_stage_one_keeps_the_filters_of_both_sides_and_moves_no_model(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    found = prepare(folders, tmp_path, "ted", epochs=20)
-    kept = load_file(tmp_path / "filters.safetensors")
-    assert {name: tuple(weight.shape) for name, weight in kept.items()} == {
-        "student.0.weight": (32, 16),
-        "student.1.weight": (32, 16),
-        "teacher.0.weight": (32, 32),
-        "teacher.1.weight": (32, 32),
-    }
-    assert not torch.equal(kept["teacher.0.weight"], torch.eye(32))
+def test_stage_one_learns_filters_for_both_sides_and_moves_no_model(folders: tuple[Path, Path]) -> None:
+    found = prepare(folders, "ted", epochs=20)
+    assert found.filters is not None
+    assert [tuple(weight.shape) for weight in found.filters.student.parameters()] == [(32, 16), (32, 16)]
+    assert [tuple(weight.shape) for weight in found.filters.teacher.parameters()] == [(32, 32), (32, 32)]
+    assert not torch.equal(next(found.filters.teacher.parameters()), torch.eye(32))
     fresh = load_student(str(folders[1]), LABELS, device="cpu", seed=0).model.state_dict()
     assert all(torch.equal(weight, fresh[name]) for name, weight in found.student.model.state_dict().items())
 
 
-def test_stage_two_follows_what_the_teachers_filters_let_through(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    found = prepare(folders, tmp_path, "ted", epochs=20, beta=3.0)
-    kept = load_file(tmp_path / "filters.safetensors")
-    batch = next(iter(next(found.feed.epochs(1))))
-    module = found.learner.module.train(False)
+def test_stage_two_follows_what_the_teachers_filters_let_through(folders: tuple[Path, Path]) -> None:
+    found = prepare(folders, "ted", epochs=20, beta=3.0)
+    assert found.filters is not None
+    goal, own = (snapshot(side) for side in (found.filters.teacher, found.filters.student))
+    batch = next(iter(next(found.loader.epochs(1))))
+    module = found.objective.module.train(False)
     with torch.no_grad():
-        layer = found.learner.objective(module(**batch.inputs), batch)["layer"].item()
+        layer = found.objective.losses(module(**batch.inputs), batch)["layer"].item()
         ours = found.student.model(**batch.inputs, output_hidden_states=True).hidden_states
         theirs = found.teacher.model(**batch.inputs, output_hidden_states=True).hidden_states
     real = batch.inputs["attention_mask"].bool()
-    gaps = [
-        (theirs[2 * (i + 1)] @ kept[f"teacher.{i}.weight"].T - ours[i + 1] @ kept[f"student.{i}.weight"].T)[real]
-        for i in range(2)
-    ]
+    gaps = [(theirs[2 * (i + 1)] @ goal[f"{i}.weight"].T - ours[i + 1] @ own[f"{i}.weight"].T)[real] for i in range(2)]
     assert layer == pytest.approx(3 * torch.stack([gap.square().mean() for gap in gaps]).mean().item(), rel=1e-5)
 
 
-def test_terms_that_are_switched_off_are_not_there(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_terms_that_are_switched_off_are_not_there(folders: tuple[Path, Path]) -> None:
     for options, names in (
         ({"alpha": 0.0}, ["hard", "layer"]),
-        ({"hard_labels": "none"}, ["soft", "layer"]),
-        ({"hard_labels": "none", "alpha": 0.0}, ["layer"]),
+        ({"hard_labels": False}, ["soft", "layer"]),
+        ({"hard_labels": False, "alpha": 0.0}, ["layer"]),
     ):
-        found = prepare(folders, tmp_path, "lwd", **options)
-        batch = next(iter(next(found.feed.epochs(1))))
-        assert list(found.learner.objective(found.learner.module(**batch.inputs), batch)) == names
+        found = prepare(folders, "lwd", **options)
+        batch = next(iter(next(found.loader.epochs(1))))
+        assert list(found.objective.losses(found.objective.module(**batch.inputs), batch)) == names
 
 
-def test_beta_is_the_familys_unless_given(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_beta_is_the_familys_unless_given(folders: tuple[Path, Path]) -> None:
     def layer(**options: Any) -> float:
-        found = prepare(folders, tmp_path, "lwd", **options)
-        batch = next(iter(next(found.feed.epochs(1))))
-        output = found.learner.module.train(False)(**batch.inputs)
-        return found.learner.objective(output, batch)["layer"].item()
+        found = prepare(folders, "lwd", **options)
+        batch = next(iter(next(found.loader.epochs(1))))
+        output = found.objective.module.train(False)(**batch.inputs)
+        return found.objective.losses(output, batch)["layer"].item()
 
     assert layer() == pytest.approx(20 * layer(beta=1.0), rel=1e-6)

@@ -12,8 +12,8 @@ from transformers import AlbertConfig, AlbertModel
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.inference import logits_of
-from cod_cli.models.load import Classifier, load_classifier, load_student
-from tests.models.tiny import Family, tiny_base, tiny_classifier, tiny_tokenizer
+from cod_cli.models.load import Classifier, load_classifier
+from tests.models.tiny import Family, load_student, tiny_base, tiny_classifier, tiny_tokenizer
 
 FAMILIES = get_args(Family)
 LAYERS = [(family, 3, [1, 3, 5]) for family in FAMILIES]
