@@ -485,13 +485,15 @@ def test_model_and_endpoint_change_the_key_and_names_do_not() -> None:
 # Kills: a process asks, is killed, and asks again
 
 _ASK = """
-import sys
+import signal, sys
+# Where pytest runs in the background of a shell it ignores interrupts, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.client import Client, Session
 from cod_cli.llm.pacing import Limits
 from tests.llm.asking import request
 url, path, n, concurrency = sys.argv[1:]
-limits = Limits(concurrency=int(concurrency), timeout=0.5)
+limits = Limits(concurrency=int(concurrency), timeout=2.0)
 from pathlib import Path
 with (
     Session(limits, backoff=0.01) as session,
@@ -528,6 +530,12 @@ class Faulty:
             return self.random.choice(answers)
 
 
+def wait_for_requests(llm: FakeLLM, process: "subprocess.Popen[str]", count: int) -> None:
+    """Until the server has seen so many, however long the process takes to begin, or the process is done."""
+    while len(llm.requests) < count and process.poll() is None:
+        time.sleep(0.002)
+
+
 def kill_until_done(folder: Path, *, n: int, concurrency: int, kills: int, seed: int) -> None:
     path, faulty, rng = folder / "2-replies.jsonl", Faulty(seed), random.Random(seed)
     with FakeLLM(faulty, delay=0.02) as llm:
@@ -538,7 +546,8 @@ def kill_until_done(folder: Path, *, n: int, concurrency: int, kills: int, seed:
             assert process.stdout is not None
             process.stdout.readline()
             if round_number < kills:
-                time.sleep(rng.uniform(0, 0.4))
+                wait_for_requests(llm, process, rng.randint(1, n // kills))
+                time.sleep(rng.uniform(0, 0.03))
                 process.kill()
             lines = process.communicate()[0].splitlines()
             asked = {body["messages"][0]["content"].replace("text ", "d/train/") for body in llm.requests}
