@@ -12,7 +12,7 @@ from cod_cli.counterfactuals.generators.openai import OpenAIGenerator
 from cod_cli.counterfactuals.ledger import Case, Ledger
 from cod_cli.counterfactuals.verify import Candidate, Judge, Verifier
 from cod_cli.errors import PartialError
-from cod_cli.llm.prices import Price
+from cod_cli.llm.prices import Price, total_usage
 from cod_cli.records import Manifest
 from cod_cli.store.run import CounterfactualFiles
 from cod_cli.teachers.base import Teacher
@@ -205,10 +205,9 @@ def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, terms: Terms
 
 def _paid(files: CounterfactualFiles, terms: Terms) -> tuple[dict[str, int], float | None]:
     """Tokens of all replies that were paid for, those of an LLM that is the teacher apart, and their cost."""
-    told = [reply.usage for reply in files.read_replies() if reply.usage]
-    usage = {name: sum(one.get(name, 0) for one in told) for name in ("prompt_tokens", "completion_tokens")}
-    cost = terms.price.of(usage["prompt_tokens"], usage["completion_tokens"]) if terms.price else None
+    usage = total_usage(files.read_replies())
+    cost = usage.cost(terms.price)
     checks, checks_cost = terms.teacher_usage()
     if checks and (terms.model is None or cost is not None):
         cost = None if checks_cost is None else checks_cost + (cost or 0.0)
-    return usage | {f"teacher_{name}": number for name, number in checks.items()}, cost
+    return usage.record() | {f"teacher_{name}": number for name, number in checks.items()}, cost

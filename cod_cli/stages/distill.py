@@ -20,6 +20,7 @@ from cod_cli.models.load import Backbone, Classifier, load_backbone, load_classi
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Energy, Step, Student
 from cod_cli.settings.distill import DistillSettings
+from cod_cli.store.artifact import changed_settings
 from cod_cli.store.run import Run, write_folder, write_origin
 from cod_cli.training.batches import BatchLoader, batches_per_epoch
 from cod_cli.training.energy import energy_meter
@@ -218,8 +219,8 @@ def _is_there(run: Run, plan: Student) -> bool:
     old = run.read_student(plan.name)
     # An option that a later version added had its default.
     default = {field.name: field.default for field in dataclasses.fields(DistillSettings)}
-    was, is_ = ({**default, **student.settings, "seed": student.seed} for student in (old, plan))
-    changes = [f"{key}: {was[key]} → {is_[key]}" for key in is_ if was.get(key) != is_[key]]
+    was, wanted = ({**student.settings, "seed": student.seed} for student in (old, plan))
+    changes = changed_settings(was, wanted, default)
     if not changes and old.student != plan.student:
         changes = ["the weights that it starts from have changed"]
     if not changes and old.rows_sha != plan.rows_sha:

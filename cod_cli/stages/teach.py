@@ -22,6 +22,7 @@ from cod_cli.models.memory import require_room
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Step, Teacher
 from cod_cli.settings.teach import TeachSettings
+from cod_cli.store.artifact import changed_settings
 from cod_cli.store.run import read_origin, write_folder, write_origin
 from cod_cli.training.batches import Batch, BatchLoader, share_of
 from cod_cli.training.checkpoint import TrainingState
@@ -160,8 +161,7 @@ def _changes(old: Teacher, plan: Teacher) -> list[str]:
     """In what a teacher that is there, or half there, differs from the one asked for."""
     # An option that a later version added had its default.
     default = {field.name: field.default for field in dataclasses.fields(TeachSettings)}
-    was, is_ = ({**default, **teacher.settings} for teacher in (old, plan))
-    changes = [f"{key}: {was.get(key)} → {is_[key]}" for key in is_ if was.get(key) != is_[key]]
+    changes = changed_settings(old.settings, plan.settings, default)
     if not changes and old.model != plan.model:
         changes = [f"the weights of {plan.settings['model']} have changed"]
     if not changes and old.rows_sha != plan.rows_sha:

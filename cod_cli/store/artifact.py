@@ -138,15 +138,26 @@ class Artifact(Generic[R]):
         write_text(self.meta, text + "\n")
 
 
-def differing(was: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The options that tell two settings apart; one that only one knows, as of another version, does not."""
-    return sorted(name for name in was.keys() & wanted.keys() if was[name] != wanted[name])
+def changed_settings(
+    was: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What tells settings apart from those of before, ``NAME: WAS → WANTED`` in order of the names.
+
+    Args:
+        was: as they stand in a manifest.
+        wanted: as they are asked for now.
+        defaults: the value that an option had before there was such an option; one without it is not compared, nor
+            one that there is no more.
+    """
+    before = {**(defaults or {}), **was}
+    names = sorted(before.keys() & wanted.keys())
+    return [f"{name}: {before[name]} → {wanted[name]}" for name in names if before[name] != wanted[name]]
 
 
 def _refuse_other_settings(
     artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
 ) -> None:
-    changed = [f"{name}: {old.settings[name]} → {settings[name]}" for name in differing(old.settings, settings)]
+    changed = changed_settings(old.settings, settings)
     if not changed and old.teacher != teacher:
         changed = ["the teacher's weights have changed"]
     if changed:

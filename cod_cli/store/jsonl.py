@@ -1,13 +1,12 @@
-"""Reading and writing JSON lines: validated, line numbers in every error, replaced atomically."""
+"""Files on disk: JSON lines, validated, with line numbers in every error; texts replaced atomically; locks."""
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import jsonlines
 import yaml
@@ -41,26 +40,32 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
     Raises:
         CodError: a line that is no JSON object, named by file and line.
     """
-    with path.open("rb") as file:
+    number = 0
+
+    def lines(file: BinaryIO) -> Iterator[str]:
+        nonlocal number
         for number, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
             if torn_tail and not raw.endswith(b"\n"):
                 return
-            with _line_errors(path, number):
-                row = jsonlines.Reader([raw.decode("utf-8-sig" if number == 1 else "utf-8")]).read(type=dict)
+            if raw.strip():
+                yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+
+    with path.open("rb") as file:
+        rows = jsonlines.Reader(lines(file)).iter(type=dict)
+        while True:
+            try:
+                row = next(rows, None)
+            except (jsonlines.InvalidLineError, UnicodeDecodeError) as error:
+                raise _at_line(path, number, error) from None
+            if row is None:
+                return
             yield number, row
 
 
-@contextlib.contextmanager
-def _line_errors(path: Path, number: int) -> Iterator[None]:
-    try:
-        yield
-    except (jsonlines.InvalidLineError, UnicodeDecodeError, ValidationError) as error:
-        raise CodError(
-            f"{path}, line {number}: {first_problem(error)}",
-            "mend or delete that line; every line is one JSON object",
-        ) from None
+def _at_line(path: Path, number: int, error: Exception) -> CodError:
+    return CodError(
+        f"{path}, line {number}: {first_problem(error)}", "mend or delete that line; every line is one JSON object"
+    )
 
 
 def first_problem(error: Exception) -> str:
@@ -81,8 +86,10 @@ def read_records(path: Path, record: type[R], *, torn_tail: bool = False) -> lis
     rows: list[R] = []
     seen: dict[str, int] = {}
     for number, row in read_jsonl(path, torn_tail=torn_tail):
-        with _line_errors(path, number):
+        try:
             rows.append(record.model_validate(row))
+        except ValidationError as error:
+            raise _at_line(path, number, error) from None
         key = row.get("id")
         if key is not None and key in seen:
             raise CodError(f"{path}, line {number}: id {key!r} stands on line {seen[key]} too", "delete one of them")
@@ -141,6 +148,8 @@ def alone(path: Path) -> Iterator[None]:
 
 def lock(file: int, path: Path) -> None:
     """Lock an open file or say that another process is writing ``path``; it ends with the file's closing."""
+    # Not `filelock`: it locks a file of its own, so that a `.lock` would stand beside every journal, and on a file
+    # system without locks the file itself is the lock, which a process that is killed leaves behind.
     try:
         import fcntl
     except ImportError:  # Windows

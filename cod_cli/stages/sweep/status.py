@@ -8,7 +8,7 @@ from cod_cli.metrics import summary
 from cod_cli.records import Score, SweepPlan
 from cod_cli.settings.base import Settings
 from cod_cli.stages.sweep.grid import RunPlan
-from cod_cli.store.artifact import Artifact, differing
+from cod_cli.store.artifact import Artifact, changed_settings
 from cod_cli.store.run import SweepFolder
 
 
@@ -33,7 +33,7 @@ def _settings(artifact: Artifact[Any]) -> dict[str, Any]:
 
 
 def _same(was: Mapping[str, Any], wanted: Settings) -> bool:
-    return not {*differing(was, wanted.results())} - {"name", "seed"}
+    return not changed_settings(was, {k: v for k, v in wanted.results().items() if k not in ("name", "seed")})
 
 
 def reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> Iterator[Reached]:
