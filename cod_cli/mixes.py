@@ -70,10 +70,10 @@ def require_mix(mix: str) -> None:
         raise UsageError(f"--mix is {mix!r}", f"choose one of: {', '.join((*MIXES, *RIVALS))}")
 
 
-Row: TypeAlias = "Shot | Counterfactual"
+TrainingRow: TypeAlias = "Shot | Counterfactual"
 
 
-def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counterfactual]") -> list[list[Row]]:
+def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counterfactual]") -> list[list[TrainingRow]]:
     """The groups of rows that a mix trains on, in the order of the shots.
 
     ``shots`` takes the k shots, ``all`` adds every CFE, ``cod`` always takes exactly k rows: it walks the shots
@@ -89,19 +89,19 @@ def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counter
     derived = defaultdict(list)
     for counterfactual in counterfactuals:
         derived[counterfactual.shot_id].append(counterfactual)
-    groups: list[list[Row]] = [[shot, *derived[shot.id]] for shot in shots]
+    groups: list[list[TrainingRow]] = [[shot, *derived[shot.id]] for shot in shots]
     return groups if mix == "all" else _equal_budget(groups)
 
 
-def _beside(shots: "Sequence[Shot]", texts: Sequence[Row], *, everything: bool) -> list[list[Row]]:
+def _beside(shots: "Sequence[Shot]", texts: Sequence[TrainingRow], *, everything: bool) -> list[list[TrainingRow]]:
     """Shots and real texts, each alone; where the texts are too few, shots fill up."""
     taken = texts if everything else texts[: len(shots) // 2]
     kept = shots if everything else shots[: len(shots) - len(taken)]
     return [[row] for row in (*kept, *taken)]
 
 
-def _equal_budget(groups: list[list[Row]]) -> list[list[Row]]:
-    taken: list[list[Row]] = []
+def _equal_budget(groups: list[list[TrainingRow]]) -> list[list[TrainingRow]]:
+    taken: list[list[TrainingRow]] = []
     free = len(groups)
     for index, group in enumerate(groups):
         if len(group) > free:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cod_cli.counterfactuals.edits import edit_ratio, n_edits
-from cod_cli.counterfactuals.generators.base import Generator, Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Generator, Proposal
 from cod_cli.counterfactuals.verify import TAKEN, Verdict
 from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
 from cod_cli.store.jsonl import write_records
@@ -12,7 +12,7 @@ from cod_cli.store.run import CounterfactualFiles
 
 
 @dataclass
-class Tries:
+class WriterAttempts:
     """What one writer, a generator with one of its prompts, has tried for a case.
 
     ``count`` says how often it was asked and ``feedback`` what was wrong last time; ``best`` is its smallest edit that
@@ -30,17 +30,17 @@ class Tries:
     unanswered: bool = False
 
     @property
-    def writer(self) -> str:
+    def name(self) -> str:
         """What it is called in records: its prompt, or a generator that has none."""
         return self.prompt or self.generator.name
 
-    def need(self) -> Need:
+    def request(self) -> EditRequest:
         """The next thing to ask this writer for."""
-        return Need(self.case.shot, self.case.target, self.count + 1, self.feedback, self.prompt)
+        return EditRequest(self.case.shot, self.case.target, self.count + 1, self.feedback, self.prompt)
 
     def add(self, status: AttemptStatus, reason: str | None = None, text: str | None = None) -> None:
         """Record what became of one candidate, or that there was none."""
-        writer = self.writer if self.case.several_writers else None
+        writer = self.name if self.case.several_writers else None
         self.attempts.append(self.case.attempt(status, reason, text, writer))
 
     def record(self, proposal: Proposal, verdicts: Sequence[Verdict], taken: Collection[str]) -> None:
@@ -80,7 +80,7 @@ class Tries:
 class Case:
     """A (shot, target) pair that a CFE is wanted for.
 
-    ``turn`` says which generator writes now; all its prompts try. ``closed`` cases are settled, ``unanswered`` ones
+    ``turn`` says which generator writes now; all its prompts write. ``closed`` cases are settled, ``unanswered`` ones
     got no answer in this run and are left for the next. ``earlier`` are the attempts of a run before, or of none.
     """
 
@@ -88,7 +88,7 @@ class Case:
     target: str
     several_writers: bool = False
     earlier: list[Attempt] = field(default_factory=list)
-    tries: list[Tries] = field(default_factory=list)
+    writers: list[WriterAttempts] = field(default_factory=list)
     counterfactual: Counterfactual | None = None
     turn: int = 0
     closed: bool = False
@@ -107,7 +107,7 @@ class Case:
     @property
     def attempts(self) -> list[Attempt]:
         """All attempts, writer after writer, numbered from 1."""
-        rows = [*self.earlier, *(row for tries in self.tries for row in tries.attempts)]
+        rows = [*self.earlier, *(row for writer in self.writers for row in writer.attempts)]
         return [row if row.n == n else row.replace(n=n) for n, row in enumerate(rows, 1)]
 
     @property
@@ -124,24 +124,24 @@ class Case:
         )
 
     def begin(self, turn: int, generator: Generator) -> None:
-        """Let another generator try, with each of its prompts."""
+        """Let another generator write, with each of its prompts."""
         self.turn = turn
-        self.tries += [Tries(self, generator, prompt) for prompt in generator.prompts]
+        self.writers += [WriterAttempts(self, generator, prompt) for prompt in generator.prompts]
 
-    def waiting(self) -> list[Tries]:
+    def waiting(self) -> list[WriterAttempts]:
         """The writers that are still to be asked."""
-        return [tries for tries in self.tries if not tries.done and not tries.unanswered]
+        return [writer for writer in self.writers if not writer.done and not writer.unanswered]
 
-    def of(self, prompt: str | None) -> Tries:
-        """The tries of the writer with this prompt, of the generator whose turn it is."""
-        return next(tries for tries in reversed(self.tries) if tries.prompt == prompt)
+    def of(self, prompt: str | None) -> WriterAttempts:
+        """The attempts of the writer with this prompt, of the generator whose turn it is."""
+        return next(writer for writer in reversed(self.writers) if writer.prompt == prompt)
 
-    def accept(self, winner: Tries) -> None:
+    def accept(self, winner: WriterAttempts) -> None:
         """Make the counterfactual of a writer's best text and close the case."""
         assert winner.best is not None
-        for other in self.tries:
+        for other in self.writers:
             if other is not winner and other.best:
-                other.outdone("accepted", f"{winner.writer} flips with an edit that is no larger")
+                other.outdone("accepted", f"{winner.name} flips with an edit that is no larger")
         verdict, self.closed, self.unanswered = winner.best, True, False
         self.counterfactual = Counterfactual(
             id=f"{self.shot.id}~{self.target}",
@@ -208,7 +208,7 @@ class Ledger:
             accepted = any(attempt.status == "accepted" for attempt in attempts)
             answered = all(attempt.status != "error" for attempt in attempts)
             if answered and (accepted or finished):
-                case.earlier, case.tries = attempts, []
+                case.earlier, case.writers = attempts, []
                 case.closed, case.counterfactual = True, rows.get(key)
                 self._texts |= {rows[key].text} if key in rows else set()
 
@@ -229,17 +229,17 @@ class Ledger:
         turn = min((case.turn for case in cases), default=0)
         return [case for case in cases if case.turn == turn]
 
-    def settle(self, proposal: Proposal, verdicts: Sequence[Verdict]) -> Tries:
+    def settle(self, proposal: Proposal, verdicts: Sequence[Verdict]) -> WriterAttempts:
         """Record what came of one proposal; when all writers of this turn are done, the smallest edit is the CFE."""
-        case = self.cases[proposal.need.shot.id, proposal.need.target]
-        tries = case.of(proposal.need.prompt)
-        tries.record(proposal, verdicts, self._texts)
+        case = self.cases[proposal.request.shot.id, proposal.request.target]
+        writer = case.of(proposal.request.prompt)
+        writer.record(proposal, verdicts, self._texts)
         if not case.waiting():
             self._decide(case)
-        return tries
+        return writer
 
     def _decide(self, case: Case) -> None:
-        case.unanswered = any(tries.unanswered for tries in case.tries)
+        case.unanswered = any(writer.unanswered for writer in case.writers)
         if not case.unanswered and not self._accept_best(case):
             following = case.turn + 1
             case.closed = following >= len(self.generators)
@@ -247,11 +247,11 @@ class Ledger:
                 case.begin(following, self.generators[following])
 
     def _accept_best(self, case: Case) -> bool:
-        for tries in case.tries:
-            if tries.best and tries.best.text in self._texts:
-                tries.outdone("duplicate", TAKEN)
-                tries.best = None
-        found = [(n_edits(case.shot.text, tries.best.text), tries) for tries in case.tries if tries.best]
+        for writer in case.writers:
+            if writer.best and writer.best.text in self._texts:
+                writer.outdone("duplicate", TAKEN)
+                writer.best = None
+        found = [(n_edits(case.shot.text, writer.best.text), writer) for writer in case.writers if writer.best]
         if found:
             case.accept(min(found, key=lambda row: row[0])[1])
             self._texts |= {case.counterfactual.text} if case.counterfactual else set()

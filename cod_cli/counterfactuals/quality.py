@@ -1,7 +1,8 @@
 """How good the counterfactuals of a run are, and what they took: pure functions over its records.
 
-The unit is the *request*, a (shot, target) pair. Flips are counted over the requests that got an answer: not those
-whose shot the teacher already puts into the target (`teacher-wrong`), and not those still unanswered (`error`).
+The unit is the *case*, a (shot, target) pair that a CFE is wanted for (``requests`` on disk and in tables). Flips
+are counted over the cases that got an answer: not those whose shot the teacher already puts into the target
+(`teacher-wrong`), and not those still unanswered (`error`).
 Edits are measured on the texts as they stand, so a pair mended by hand counts as what it is now.
 """
 
@@ -15,7 +16,7 @@ from cod_cli.counterfactuals import edits
 from cod_cli.llm.prices import Price
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot
 
-Request = tuple[str | None, str]
+CaseKey = tuple[str | None, str]
 Edit = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 # English only: in another language the share of negation-only edits is 0.
 _NEGATORS = frozenset({"not", "no", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without"})
@@ -46,24 +47,24 @@ class Work:
     def by(self, writer: str) -> "Work":
         """One writer's part: the texts of its own that flip count as its CFEs, also where a smaller edit won."""
         attempts = [row for row in self.attempts if row.writer == writer]
-        accepted = {_request(row): row.text for row in attempts if row.status == "accepted"}
+        accepted = {_case_of(row): row.text for row in attempts if row.status == "accepted"}
         return replace(
             self,
-            cfes=[_as_written(cfe, writer, accepted[_request(cfe)]) for cfe in self.cfes if _request(cfe) in accepted],
+            cfes=[_as_written(cfe, writer, accepted[_case_of(cfe)]) for cfe in self.cfes if _case_of(cfe) in accepted],
             attempts=attempts,
             replies=[row for row in self.replies if row.prompt == writer],
         )
 
-    def requests(self) -> set[Request]:
+    def cases(self) -> set[CaseKey]:
         """Every (shot, target) pair that was asked for."""
-        return set(map(_request, self.attempts)) | set(map(_request, self.cfes))
+        return set(map(_case_of, self.attempts)) | set(map(_case_of, self.cfes))
 
 
 @dataclass(frozen=True)
 class Quality:
-    """The CFEs of a group of requests; rates are shares in [0, 1], null where there is nothing to divide by.
+    """The CFEs of a group of cases; rates are shares in [0, 1], null where there is nothing to divide by.
 
-    ``first_flip_rate`` and ``flip_rate`` are the requests whose first answer, or whose final one, flips the teacher,
+    ``first_flip_rate`` and ``flip_rate`` are the cases whose first answer, or whose final one, flips the teacher,
     as a share of those answered; null as long as no teacher has been asked. ``unchanged`` is a share of all answers,
     ``negation_only`` and ``distinct_edits`` of the accepted CFEs, ``judge_agrees`` of the judged ones; tokens count
     prompt and completion of all answers that were paid for.
@@ -88,7 +89,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The quality of all requests, of those to each target class, and by prompt.
+    """The quality of all cases, of those to each target class, and by prompt.
 
     ``by_prompt`` has a part for each prompt (``name@hash``), and for a fallback by its name.
     """
@@ -100,7 +101,7 @@ class QualityReport:
 
 def report(work: Work) -> QualityReport:
     """Measure a run as a whole, by target class and by prompt."""
-    targets = sorted({target for _, target in work.requests()})
+    targets = sorted({target for _, target in work.cases()})
     writers = dict.fromkeys(row.writer for row in work.attempts if row.writer)
     parts = {writer: measure(work.by(writer)) for writer in writers}
     # Attempts name no writer where there is but one.
@@ -113,14 +114,14 @@ def report(work: Work) -> QualityReport:
 
 
 def measure(work: Work) -> Quality:
-    """Measure one group of requests; see `Quality`."""
-    cfes, requests = work.cfes, work.requests()
+    """Measure one group of cases; see `Quality`."""
+    cfes, cases = work.cfes, work.cases()
     answers = [row for row in work.attempts if row.status not in ("teacher-wrong", "error")]
-    wrong = {_request(row) for row in work.attempts if row.status == "teacher-wrong"}
-    answered = set(map(_request, answers)) | set(map(_request, cfes))
-    flipped = {_request(cfe) for cfe in cfes if cfe.flipped}
-    earliest = {_request(row): row for row in sorted(answers, key=lambda row: -row.n)}
-    first = {request for request, row in earliest.items() if row.status == "accepted"}
+    wrong = {_case_of(row) for row in work.attempts if row.status == "teacher-wrong"}
+    answered = set(map(_case_of, answers)) | set(map(_case_of, cfes))
+    flipped = {_case_of(cfe) for cfe in cfes if cfe.flipped}
+    earliest = {_case_of(row): row for row in sorted(answers, key=lambda row: -row.n)}
+    first = {case for case, row in earliest.items() if row.status == "accepted"}
     teacher_asked = all(cfe.flipped is not None for cfe in cfes)
     pairs = [(source, cfe.text) for cfe, source in with_sources(work.shots, cfes)]
     ratios = [edits.edit_ratio(*pair) for pair in pairs]
@@ -128,9 +129,9 @@ def measure(work: Work) -> Quality:
     tokens = [sum(usage.get(kind, 0) for usage in paid) for kind in ("prompt_tokens", "completion_tokens")]
     judged = [cfe for cfe in cfes if cfe.judge is not None]
     return Quality(
-        requests=len(requests),
+        requests=len(cases),
         teacher_wrong=len(wrong),
-        unanswered=len(requests - answered - wrong),
+        unanswered=len(cases - answered - wrong),
         accepted=len(cfes),
         first_flip_rate=_share(len(first & flipped), len(answered)) if teacher_asked else None,
         flip_rate=_share(len(flipped), len(answered)) if teacher_asked else None,
@@ -186,7 +187,7 @@ def _plain_words(text: str) -> list[str]:
     return [word.lower() for word in edits.words(full)]
 
 
-def _request(row: Attempt | Reply | Counterfactual) -> Request:
+def _case_of(row: Attempt | Reply | Counterfactual) -> CaseKey:
     return row.shot_id, row.label if isinstance(row, Counterfactual) else row.target
 
 

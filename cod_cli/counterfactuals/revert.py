@@ -21,7 +21,7 @@ REWRITE_WORDS = 3
 
 
 @dataclass(frozen=True)
-class Pair:
+class Flip:
     """A text and its counterfactual for the class ``target`` (index in the teacher's label order).
 
     ``family`` is the id of the shot that both belong to.
@@ -41,7 +41,7 @@ class Minimal:
     minimal: bool
 
 
-def minimise(pairs: Sequence[Pair], teacher: Teacher) -> list[Minimal]:
+def minimise(pairs: Sequence[Flip], teacher: Teacher) -> list[Minimal]:
     """Undo edited spans of counterfactuals that flip the teacher, as many as possible.
 
     Up to six spans all subsets are tried and the one with the fewest changed tokens wins (the most
@@ -59,11 +59,11 @@ def minimise(pairs: Sequence[Pair], teacher: Teacher) -> list[Minimal]:
     active = [i for i, pair in enumerate(pairs) if not is_rewrite(pair.source, pair.text)]
     while active:
         # The spans of what is left may be cut otherwise than before, so each result is looked at again.
-        trials = [_trials(pairs[i].source, texts[i], exhaustive) for i in active]
-        families = [pairs[i].family for i, found in zip(active, trials, strict=True) for _ in found]
-        logits = teacher.logits([trial.text for found in trials for trial in found], families=families)
+        partials = [_partials(pairs[i].source, texts[i], exhaustive) for i in active]
+        families = [pairs[i].family for i, found in zip(active, partials, strict=True) for _ in found]
+        logits = teacher.logits([partial.text for found in partials for partial in found], families=families)
         remaining, start = [], 0
-        for i, found in zip(active, trials, strict=True):
+        for i, found in zip(active, partials, strict=True):
             after = logits[start : start + len(found)]
             start += len(found)
             best = _smallest_flip(found, before[i], after, pairs[i].target)
@@ -82,14 +82,14 @@ def is_rewrite(source: str, text: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Trial:
+class _Partial:
     """The counterfactual with some spans undone, and how many changed tokens are left."""
 
     text: str
     size: int
 
 
-def _trials(source: str, text: str, exhaustive: int) -> list[_Trial]:
+def _partials(source: str, text: str, exhaustive: int) -> list[_Partial]:
     """The texts with fewer spans edited: every proper subset but the empty one, or one span less where there are many.
 
     With them, where it differs, the text with all its edits and the source's white space elsewhere.
@@ -97,8 +97,8 @@ def _trials(source: str, text: str, exhaustive: int) -> list[_Trial]:
     found = spans(source, text)
     fewest = 1 if len(found) <= exhaustive else len(found) - 1
     subsets = (kept for n in range(fewest, len(found) + 1) for kept in combinations(range(len(found)), n))
-    trials = (_Trial(apply(source, text, kept), sum(_size(found[i]) for i in kept)) for kept in subsets)
-    return [trial for trial in trials if trial.text not in (text, "")]
+    partials = (_Partial(apply(source, text, kept), sum(_size(found[i]) for i in kept)) for kept in subsets)
+    return [partial for partial in partials if partial.text not in (text, "")]
 
 
 def _size(span: Span) -> int:
@@ -106,12 +106,12 @@ def _size(span: Span) -> int:
 
 
 def _smallest_flip(
-    trials: Sequence[_Trial], before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], target: int
-) -> _Trial | None:
+    partials: Sequence[_Partial], before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], target: int
+) -> _Partial | None:
     flipped = [i for i, row in enumerate(after) if flips(before, row, target)]
     if not flipped:
         return None
-    return trials[min(flipped, key=lambda i: (trials[i].size, -_margin(after[i], target)))]
+    return partials[min(flipped, key=lambda i: (partials[i].size, -_margin(after[i], target)))]
 
 
 def salient_words(teacher: Teacher, text: str, target: int, n: int = 3) -> list[str]:

@@ -120,12 +120,12 @@ def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter,
 
 
 def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Meter, ui: Ui) -> None:
-    """One more try for each of these cases, all of which are one generator's turn."""
+    """One more attempt at each of these cases, all of which are one generator's turn."""
     generator = ledger.generators[cases[0].turn]
-    needs = [tries.need() for case in cases for tries in case.waiting()]
+    requests = [writer.request() for case in cases for writer in case.waiting()]
     started, done = perf_counter(), 0
-    with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(needs)) as advance:
-        for proposals in _chunks(generator.propose(needs)):
+    with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(requests)) as advance:
+        for proposals in _chunks(generator.propose(requests)):
             _settle(ledger, proposals, verifier)
             done += len(proposals)
             rate = done / (perf_counter() - started)
@@ -148,7 +148,7 @@ def _standing(ledger: Ledger, generator: Generator) -> str:
 def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -> None:
     """Judge what came back, in one go, and write it into the ledger."""
     candidates = [
-        Candidate(proposal.need.shot, proposal.need.target, text, proposal.need.prompt)
+        Candidate(proposal.request.shot, proposal.request.target, text, proposal.request.prompt)
         for proposal in proposals
         for text in proposal.texts
     ]
@@ -156,12 +156,12 @@ def _settle(ledger: Ledger, proposals: Sequence[Proposal], verifier: Verifier) -
         verdicts = iter(verifier.judge(candidates, ledger.texts()))
     except PartialError as error:  # an LLM that is the teacher has not answered: what it did say is on disk
         candidates, verdicts = [], iter(())
-        proposals = [Proposal(p.need, (), "error", error.message) if p.texts else p for p in proposals]
+        proposals = [Proposal(p.request, (), "error", error.message) if p.texts else p for p in proposals]
     for proposal in proposals:
         mine = list(islice(verdicts, len(proposal.texts)))
-        tries = ledger.settle(proposal, mine)
-        if not tries.done and not tries.unanswered:
-            tries.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
+        writer = ledger.settle(proposal, mine)
+        if not writer.done and not writer.unanswered:
+            writer.feedback = verifier.feedback(mine[-1]) if mine else proposal.reason
 
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:

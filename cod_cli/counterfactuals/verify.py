@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cod_cli.counterfactuals.edits import edit_ratio, n_edits, spans, tokenize
-from cod_cli.counterfactuals.revert import Minimal, Pair, minimise, salient_words
+from cod_cli.counterfactuals.revert import Flip, Minimal, minimise, salient_words
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
 from cod_cli.records import AttemptStatus, Counterfactual, Shot
@@ -120,7 +120,7 @@ class Verifier:
 
     def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
         chosen = [c for c, flip in zip(candidates, flipped, strict=True) if flip]
-        pairs = [Pair(c.shot.text, c.text, self.index_of(c), c.shot.id) for c in chosen]
+        pairs = [Flip(c.shot.text, c.text, self.index_of(c), c.shot.id) for c in chosen]
         if not self.revert:
             return [Minimal(pair.text, minimal=len(spans(pair.source, pair.text)) == 1) for pair in pairs]
         return minimise(pairs, teacher)

@@ -204,7 +204,7 @@ def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: 
     if not isinstance(generator, OpenAIGenerator):
         raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
     everything, for_mix_cod = (
-        generator.estimate([tries.need() for case in ledger.asked(budget) for tries in case.waiting()])
+        generator.estimate([writer.request() for case in ledger.asked(budget) for writer in case.waiting()])
         for budget in (None, len(shots))
     )
     if not isinstance(teacher, BlackBoxTeacher):

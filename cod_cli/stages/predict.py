@@ -26,7 +26,7 @@ CHUNK = 1024
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Input:
     columns: Mapping[str, Any]
     text: str
 
@@ -55,9 +55,9 @@ def predict(model: str, file: Path | str, settings: PredictSettings, ui: Ui) -> 
         ui.warn(f"{empty} of {done} rows have no text; their label is null")
 
 
-def _chunks(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+def _chunks(rows: Iterable[_Input]) -> Iterator[list[_Input]]:
     """Rows in chunks; those that stand before a broken line come before its error."""
-    chunk: list[_Row] = []
+    chunk: list[_Input] = []
     try:
         for row in rows:
             chunk.append(row)
@@ -70,7 +70,7 @@ def _chunks(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
     yield chunk
 
 
-def _classified(classifier: Classifier, rows: Sequence[_Row], settings: PredictSettings) -> Iterator[dict[str, Any]]:
+def _classified(classifier: Classifier, rows: Sequence[_Input], settings: PredictSettings) -> Iterator[dict[str, Any]]:
     texts = [row.text for row in rows if row.text]
     logits = logits_of(classifier, texts, batch_size=settings.batch_size, max_length=settings.max_length)
     answers = iter(softmax(logits).tolist())
@@ -98,7 +98,7 @@ def _free_name(name: str, columns: Collection[str]) -> str:
     return name
 
 
-def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Row]:
+def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     """The rows of a file; what is wrong with the file as a whole is said at once."""
     if file == STDIN:
         return _from_lines(_numbered(sys.stdin.buffer, "standard input"), "standard input", text_columns)
@@ -110,7 +110,7 @@ def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Row]:
     return _from_table(open_table(path), text_columns)
 
 
-def _from_lines(lines: Iterator[Line], where: str, text_columns: Sequence[str]) -> Iterator[_Row]:
+def _from_lines(lines: Iterator[Line], where: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     """JSON objects if the first line looks like one, else texts."""
     first = list(itertools.islice(lines, 1))
     lines = itertools.chain(first, lines)
@@ -121,18 +121,18 @@ def _from_lines(lines: Iterator[Line], where: str, text_columns: Sequence[str]) 
     return _from_table(Rows(where, tuple(head[0][1]), lambda _: itertools.chain(head, rows)), text_columns)
 
 
-def _from_table(table: Rows, text_columns: Sequence[str]) -> Iterator[_Row]:
+def _from_table(table: Rows, text_columns: Sequence[str]) -> Iterator[_Input]:
     names = find_text_columns(table, text_columns)
     return (
-        _Row(row, read_text(row, names, f"{table.where}, {table.unit} {number}"))
+        _Input(row, read_text(row, names, f"{table.where}, {table.unit} {number}"))
         for number, row in table.read(table.columns)
     )
 
 
-def _from_text(lines: Iterable[Line], where: str, text_columns: Sequence[str]) -> Iterator[_Row]:
+def _from_text(lines: Iterable[Line], where: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     if text_columns:
         raise UsageError(f"{where} holds a text on each line, no columns", "leave --text-column out")
-    return (_Row({"text": line.strip()}, line.strip()) for _, line in lines)
+    return (_Input({"text": line.strip()}, line.strip()) for _, line in lines)
 
 
 def _json_objects(lines: Iterable[Line], where: str) -> Iterator[NumberedRow]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cod_cli.errors import CodError
-from cod_cli.mixes import RIVALS, Row, require_mix, select
+from cod_cli.mixes import RIVALS, TrainingRow, require_mix, select
 from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
@@ -29,7 +29,7 @@ Group = list[Example]
 
 
 def join(
-    rows: Iterable[Row],
+    rows: Iterable[TrainingRow],
     labels: Sequence[str],
     soft_labels: Iterable[SoftLabel],
     soft_order: Sequence[str],
@@ -57,7 +57,7 @@ def join(
     order = [soft_order.index(label) for label in labels]
     indices = {label: index for index, label in enumerate(labels)}
 
-    def example(row: Row) -> Example:
+    def example(row: TrainingRow) -> Example:
         soft = by_id.get(row.id)
         if soft is None:
             raise CodError(f"{row.id} has no soft label", f"fill it in: `{command}`")
@@ -122,7 +122,7 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: b
     rival = RIVALS.get(mix)
     kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
     labels, soft = run.shots.require().labels, run.soft_labels.require()
-    rows: list[Row] = [*shots, *kept]
+    rows: list[TrainingRow] = [*shots, *kept]
     softs = run.soft_labels.read()
     examples = join(rows, labels, softs, soft.labels, command=run.soft_labels.command)
     unchecked = keep_unflipped or (rival and not rival.flips)

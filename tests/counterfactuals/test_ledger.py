@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.counterfactuals.ledger import Case, Ledger
 from cod_cli.counterfactuals.verify import Candidate, Verdict
 from cod_cli.records import Manifest, Shot
@@ -18,7 +18,7 @@ class Silent:
     def __init__(self, name: str = "llm", max_attempts: int = 1, prompts: Sequence[str | None] = (None,)) -> None:
         self.name, self.prompts, self.max_attempts = name, prompts, max_attempts
 
-    def propose(self, needs: Sequence[Need], *, progress: object = None) -> Iterator[Proposal]:
+    def propose(self, requests: Sequence[EditRequest]) -> Iterator[Proposal]:
         raise AssertionError
 
 
@@ -34,8 +34,8 @@ def ledger(tmp_path: Path, n: int = 4, *, attempts: int = 1, others: int = 1, **
 
 
 def answer(book: Ledger, case: Case, *texts: str, status: str | None = None, prompt: str | None = None) -> Case:
-    need = Need(case.shot, case.target, case.of(prompt).count + 1, prompt=prompt)
-    proposal = Proposal(need, texts, status, status)  # type: ignore[arg-type]
+    request = EditRequest(case.shot, case.target, case.of(prompt).count + 1, prompt=prompt)
+    proposal = Proposal(request, texts, status, status)  # type: ignore[arg-type]
     verdicts = [
         Verdict(Candidate(case.shot, case.target, text), text, "no-flip" if text.startswith("bad") else "accepted")
         for text in texts
@@ -199,7 +199,7 @@ def flip_with(book: Ledger, case: Case, prompt: str) -> None:
 def test_every_prompt_is_tried_and_the_smallest_edit_wins(tmp_path: Path) -> None:
     book = two_prompts(tmp_path)
     [case] = book.asked(None)
-    assert [tries.need().prompt for tries in case.waiting()] == ["one@1", "two@2"]
+    assert [writer.request().prompt for writer in case.waiting()] == ["one@1", "two@2"]
     answer(book, case, "word count one", prompt="one@1")
     assert case.open
     answer(book, case, "text number one", prompt="two@2")

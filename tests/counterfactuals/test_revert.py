@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from cod_cli.counterfactuals.edits import apply, n_edits, spans, words
-from cod_cli.counterfactuals.revert import Minimal, Pair, is_rewrite, minimise, salient_words
+from cod_cli.counterfactuals.revert import Flip, Minimal, is_rewrite, minimise, salient_words
 from cod_cli.metrics import flips
 
 
@@ -35,7 +35,7 @@ def reader(**weights: float) -> FakeTeacher:
 
 
 def only(source: str, text: str, teacher: FakeTeacher, target: int = 1) -> Minimal:
-    [result] = minimise([Pair(source, text, target)], teacher)
+    [result] = minimise([Flip(source, text, target)], teacher)
     return result
 
 
@@ -106,7 +106,7 @@ def test_more_spans_than_can_be_tried_are_not_called_minimal() -> None:
 
 def test_all_pairs_share_the_teachers_batches() -> None:
     teacher = reader(dumb=-1, smart=1)
-    pairs = [Pair(f"the dumb film no. {i}", f"the smart film nr. {i}", 1) for i in range(20)]
+    pairs = [Flip(f"the dumb film no. {i}", f"the smart film nr. {i}", 1) for i in range(20)]
     assert [result.text for result in minimise(pairs, teacher)] == [f"the smart film no. {i}" for i in range(20)]
     assert len(teacher.calls) <= 3
 
@@ -143,7 +143,7 @@ def test_the_certificate_agrees_with_brute_force_on_random_teachers(seed: int) -
     assert any(result.minimal and result.text != pair.text for pair, result in zip(pairs, results, strict=True))
 
 
-def _nothing_smaller_flips(pair: Pair, text: str, teacher: FakeTeacher) -> bool:
+def _nothing_smaller_flips(pair: Flip, text: str, teacher: FakeTeacher) -> bool:
     every = range(len(spans(pair.source, text)))
     smaller = [apply(pair.source, text, kept) for n in every for kept in combinations(every, n)]
     return len(every) <= 6 and not any(trial and _flips(pair, trial, teacher) for trial in smaller)
@@ -161,7 +161,7 @@ def _random_score(seed: int, classes: int, *, linear: bool) -> Callable[[str], l
     return score
 
 
-def _random_pair(rng: random.Random, classes: int) -> Pair:
+def _random_pair(rng: random.Random, classes: int) -> Flip:
     source = [rng.choice("abcdefgh") for _ in range(rng.randint(1, 24))]
     text: list[str] = []
     for word in source:
@@ -172,9 +172,9 @@ def _random_pair(rng: random.Random, classes: int) -> Pair:
             text.append(rng.choice("ABCDEFGHabc"))
         elif draw > 0.08:
             text += [word, rng.choice("ABCDEFGHabc")]
-    return Pair(" ".join(source), " ".join(text), rng.randrange(classes))
+    return Flip(" ".join(source), " ".join(text), rng.randrange(classes))
 
 
-def _flips(pair: Pair, text: str, teacher: FakeTeacher) -> bool:
+def _flips(pair: Flip, text: str, teacher: FakeTeacher) -> bool:
     before, after = teacher.logits([pair.source, text])
     return flips(before, after, pair.target)

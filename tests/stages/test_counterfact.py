@@ -164,7 +164,7 @@ def test_without_a_teacher_nothing_is_claimed_about_flips(run: Run) -> None:
 
 
 def test_the_editor_needs_no_llm(run: Run, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+    for name in ("NEAREST_WORDS", "SCORED", "PER_WORD"):
         monkeypatch.setattr(editor, name, 10_000)
     write(run, teacher_folder, generator="editor")
     rows = run.counterfactuals.read()
@@ -190,7 +190,7 @@ def test_pairs_from_a_file_are_checked_like_any_other(run: Run, teacher_folder: 
 def test_the_fallback_closes_what_the_llm_left_open_and_is_marked(
     run: Run, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+    for name in ("NEAREST_WORDS", "SCORED", "PER_WORD"):
         monkeypatch.setattr(editor, name, 10_000)
     first = run.shots.read()[0]
 

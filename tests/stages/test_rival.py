@@ -39,7 +39,7 @@ LOCAL = ["eda", "aeda", "pool", "pool-queries", "cod-unverified", "cod-unreverte
 @pytest.fixture
 def exhaustive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score every replacement, so that what is found does not hang on a tiny model's gradient."""
-    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+    for name in ("NEAREST_WORDS", "SCORED", "PER_WORD"):
         monkeypatch.setattr(editor, name, 60)
 
 

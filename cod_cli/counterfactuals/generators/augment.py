@@ -9,13 +9,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from cod_cli.counterfactuals.edits import Token, cased, tokenize, words
-from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.counterfactuals.generators.editor import Lexicon, build_lexicon
 from cod_cli.errors import CodError
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
-ALPHA = 0.1
+EDA_ALPHA = 0.1
 MARKS = (".", ";", "?", ":", "!", ",")
 # Neighbours that count as synonyms.
 SYNONYMS = 5
@@ -26,7 +26,7 @@ Rewrite = Callable[[str, random.Random], str]
 
 
 class Augmenter:
-    """Rewrites the shot of each need at random, differently on each try."""
+    """Rewrites the shot of each request at random, differently on each attempt."""
 
     prompts: Sequence[str | None] = (None,)
     max_attempts = 5
@@ -35,11 +35,11 @@ class Augmenter:
         self.name = name
         self._rewrite, self._seed = rewrite, seed
 
-    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
-        """One proposal for each need, in order."""
-        for need in needs:
-            rng = random.Random(f"{self.name} {self._seed} {need.shot.id} {need.attempt}")
-            yield Proposal(need, (self._rewrite(need.shot.text, rng),))
+    def propose(self, requests: Sequence[EditRequest]) -> Iterator[Proposal]:
+        """One proposal for each request, in order."""
+        for request in requests:
+            rng = random.Random(f"{self.name} {self._seed} {request.shot.id} {request.attempt}")
+            yield Proposal(request, (self._rewrite(request.shot.text, rng),))
 
 
 def open_augmenter(name: str, teacher: Teacher | None, texts: Sequence[str], seed: str) -> Augmenter:
@@ -86,7 +86,7 @@ def aeda(text: str, rng: random.Random) -> str:
     return _text(rewritten)
 
 
-def eda(text: str, synonyms: Synonyms, rng: random.Random, alpha: float = ALPHA) -> str:
+def eda(text: str, synonyms: Synonyms, rng: random.Random, alpha: float = EDA_ALPHA) -> str:
     """One of EDA's operations, drawn at random, on ``max(1, alpha · words)`` words; deletion takes each with alpha.
 
     Args:

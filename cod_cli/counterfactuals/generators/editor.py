@@ -5,7 +5,7 @@ margin ranks them to first order, as in HotFlip (Ebrahimi et al., arXiv 1712.067
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Literal, cast
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from cod_cli.counterfactuals.edits import Token, cased, tokenize
-from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.inference import encode, pad
@@ -89,7 +89,7 @@ def _single_tokens(classifier: Classifier, words: Sequence[str]) -> dict[str, in
     return {word: index for index, word in found.items()}
 
 
-NEIGHBOURS = 40
+NEAREST_WORDS = 40
 SCORED = 40
 # So that a gradient which is steep at one word does not crowd out all the others.
 PER_WORD = 10
@@ -97,7 +97,7 @@ BEAM = 3
 MOST_EDITS = 4
 # How far the search for the most confident edit goes on: so many changed words are never too far.
 CONFIDENT_EDITS = 3
-# Needs that are searched together: large batches for the teacher, a screenful of progress.
+# Requests that are searched together: large batches for the teacher, a screenful of progress.
 TOGETHER = 16
 Choice = Literal["smallest", "nearest", "confident", "first"]
 
@@ -120,7 +120,7 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Try:
+class _Edit:
     """A text that was shown to the teacher: whether it flips, and how far the target is ahead there, in logits."""
 
     flips: bool
@@ -129,7 +129,7 @@ class _Try:
 
 
 class Editor:
-    """Searches, for each need, the fewest word replacements that flip the teacher.
+    """Searches, for each request, the fewest word replacements that flip the teacher.
 
     Args:
         teacher: whom to flip.
@@ -148,51 +148,51 @@ class Editor:
         self.lexicon = lexicon
         self.choice = choice
 
-    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
-        """The flipped text of each need; where none was found, the nearest try, which the verifier will turn down."""
-        for start in range(0, len(needs), TOGETHER):
-            part = needs[start : start + TOGETHER]
+    def propose(self, requests: Sequence[EditRequest]) -> Iterator[Proposal]:
+        """The flipped text of each request; where none is found, the nearest edit, which the verifier turns down."""
+        for start in range(0, len(requests), TOGETHER):
+            part = requests[start : start + TOGETHER]
             found = self._first(part) if self.choice == "first" else self._search(part)
-            for need, text in zip(part, found, strict=True):
-                yield Proposal(need, (text,)) if text else Proposal(need, (), "empty", "no word can be replaced")
+            for request, text in zip(part, found, strict=True):
+                yield Proposal(request, (text,)) if text else Proposal(request, (), "empty", "no word can be replaced")
 
-    def _first(self, needs: Sequence[Need]) -> list[str | None]:
+    def _first(self, requests: Sequence[EditRequest]) -> list[str | None]:
         """The replacement that the gradient promises most of, which the teacher has not seen."""
-        states = [_State(tuple(tokenize(need.shot.text))) for need in needs]
-        families = self._expand(states, [self.teacher.labels.index(need.target) for need in needs])
+        states = [_State(tuple(tokenize(request.shot.text))) for request in requests]
+        families = self._expand(states, [self.teacher.labels.index(request.target) for request in requests])
         return [family[0].text if family else None for family in families]
 
-    def _search(self, needs: Sequence[Need]) -> list[str | None]:
-        """Beam search over the number of edits, for all needs at once."""
-        targets = [self.teacher.labels.index(need.target) for need in needs]
-        before = self.teacher.logits([need.shot.text for need in needs])
-        beams = {i: [_State(tuple(tokenize(need.shot.text)))] for i, need in enumerate(needs)}
-        best: dict[int, _Try] = {}
+    def _search(self, requests: Sequence[EditRequest]) -> list[str | None]:
+        """Beam search over the number of edits, for all requests at once."""
+        targets = [self.teacher.labels.index(request.target) for request in requests]
+        before = self.teacher.logits([request.shot.text for request in requests])
+        beams = {i: [_State(tuple(tokenize(request.shot.text)))] for i, request in enumerate(requests)}
+        best: dict[int, _Edit] = {}
         for edits in range(1, MOST_EDITS + 1):
-            for i, tries in self._tried(beams, targets, before).items():
-                ranked = sorted(tries, key=_rank, reverse=True)
+            for i, found in self._score_children(beams, targets, before).items():
+                ranked = sorted(found, key=_rank, reverse=True)
                 best[i] = self._better(best.get(i), ranked)
-                beams[i] = list({found.state.text: found.state for found in ranked}.values())[:BEAM]
+                beams[i] = list({edit.state.text: edit.state for edit in ranked}.values())[:BEAM]
             beams = {i: beam for i, beam in beams.items() if beam and not self._done(best.get(i), edits)}
             if not beams:
                 break
-        return [best[i].state.text if i in best else None for i in range(len(needs))]
+        return [best[i].state.text if i in best else None for i in range(len(requests))]
 
-    def _tried(
+    def _score_children(
         self, beams: Mapping[int, Sequence[_State]], targets: Sequence[int], before: np.ndarray
-    ) -> dict[int, list[_Try]]:
+    ) -> dict[int, list[_Edit]]:
         """What the teacher says to the children of each beam, where it has any."""
         owners = [i for i, states in beams.items() for _ in states]
         children = self._expand(list(chain.from_iterable(beams.values())), [targets[i] for i in owners])
         after = iter(self.teacher.logits([child.text for family in children for child in family]))
-        tried: dict[int, list[_Try]] = {}
+        tried: dict[int, list[_Edit]] = {}
         for i, family in zip(owners, children, strict=True):
-            found = [_scored(child, before[i], next(after), targets[i]) for child in family]
+            found = [_score(child, before[i], next(after), targets[i]) for child in family]
             if found:
                 tried.setdefault(i, []).extend(found)
         return tried
 
-    def _better(self, old: _Try | None, ranked: Sequence[_Try]) -> _Try:
+    def _better(self, old: _Edit | None, ranked: Sequence[_Edit]) -> _Edit:
         """The one to keep, of the best so far and of what one more edit gives, best first."""
         flipped = [found for found in ranked if found.flips]
         if self.choice == "nearest" and flipped:
@@ -201,7 +201,7 @@ class Editor:
             return max(old, ranked[0], key=_rank)
         return ranked[0]
 
-    def _done(self, best: _Try | None, edits: int) -> bool:
+    def _done(self, best: _Edit | None, edits: int) -> bool:
         return best is None or (best.flips and (self.choice != "confident" or edits >= CONFIDENT_EDITS))
 
     def _expand(self, states: Sequence[_State], targets: Sequence[int]) -> list[list[_State]]:
@@ -218,8 +218,8 @@ class Editor:
         if not places:
             return []
         means = torch.stack([embedded[pieces].mean(0) for pieces in places.values()])
-        near = self.lexicon.neighbours(means, NEIGHBOURS + 1)
-        tries: list[tuple[float, int, str]] = []
+        near = self.lexicon.neighbours(means, NEAREST_WORDS + 1)
+        promising: list[tuple[float, int, str]] = []
         for (position, pieces), indices in zip(places.items(), near, strict=True):
             # The first-order change of the margin when every piece of the word becomes the new word.
             now = (gradient[pieces] * embedded[pieces]).sum()
@@ -227,9 +227,9 @@ class Editor:
             words = [self.lexicon.words[index] for index in indices.tolist()]
             own = state.tokens[position].text.lower()
             ranked = sorted(((g, w) for g, w in zip(gains.tolist(), words, strict=True) if w != own), reverse=True)
-            tries += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
-        tries.sort(key=lambda t: -t[0])
-        return [state.replace(position, word) for _, position, word in tries[:SCORED]]
+            promising += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
+        promising.sort(key=lambda t: -t[0])
+        return [state.replace(position, word) for _, position, word in promising[:SCORED]]
 
     def _gradients(
         self, texts: Sequence[str], targets: Sequence[int]
@@ -267,12 +267,12 @@ def open_editor(teacher: Teacher | None, texts: Sequence[str], choice: Choice = 
     return Editor(teacher, build_lexicon(teacher.classifier, texts), choice)
 
 
-def _scored(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Try:
+def _score(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Edit:
     margin = float(after[target] - np.delete(after, target).max())
-    return _Try(flips(before, after, target), margin, child)
+    return _Edit(flips(before, after, target), margin, child)
 
 
-def _rank(found: _Try) -> tuple[bool, float]:
+def _rank(found: _Edit) -> tuple[bool, float]:
     return found.flips, found.margin
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.data.files import open_table
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
@@ -24,10 +24,10 @@ class WrittenPairs:
         """The labels that there are texts for, in the file's order."""
         return [label for shot_id, label in self._texts if shot_id == shot.id]
 
-    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
-        """One proposal for each need, in order."""
-        for need in needs:
-            yield Proposal(need, tuple(self._texts.get((need.shot.id, need.target), ())))
+    def propose(self, requests: Sequence[EditRequest]) -> Iterator[Proposal]:
+        """One proposal for each request, in order."""
+        for request in requests:
+            yield Proposal(request, tuple(self._texts.get((request.shot.id, request.target), ())))
 
 
 def open_pairs(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from cod_cli.counterfactuals.generators.base import Need, Proposal, Rejected
+from cod_cli.counterfactuals.generators.base import EditRequest, EmptyReply, Proposal
 from cod_cli.counterfactuals.replies import Reading, read_reply
 from cod_cli.data.tasks import prompt_family
 from cod_cli.errors import UsageError
@@ -56,54 +56,54 @@ class OpenAIGenerator:
         """Requests, tokens and cost so far."""
         return self.client.spent
 
-    def request(self, need: Need) -> Request:
-        """What is sent for a need: the first messages, and on a later try what was wrong with the last."""
-        prompt = need.prompt or str(self.prompts[0])
+    def request(self, edit: EditRequest) -> Request:
+        """What is sent for an edit: the first messages, and on a later attempt what was wrong with the last."""
+        prompt = edit.prompt or str(self.prompts[0])
         return Request(
-            shot_id=need.shot.id,
-            target=need.target,
-            sample=need.attempt,
-            messages=tuple(messages(self._wordings[prompt], need.shot, need.target, self._labels)),
-            feedback=need.feedback if need.attempt > 1 else None,
-            temperature=self._temperature(need),
+            shot_id=edit.shot.id,
+            target=edit.target,
+            sample=edit.attempt,
+            messages=tuple(messages(self._wordings[prompt], edit.shot, edit.target, self._labels)),
+            feedback=edit.feedback if edit.attempt > 1 else None,
+            temperature=self._temperature(edit),
             n=self._settings.candidates,
             max_tokens=self._settings.max_tokens,
             # A server that honours seeds must not repeat its last reply.
-            seed=self._settings.seed + need.attempt - 1,
+            seed=self._settings.seed + edit.attempt - 1,
             prompt=prompt,
         )
 
-    def _temperature(self, need: Need) -> float:
-        """A second try has the feedback to go by; a third must not be the second's reply again, as at temperature 0."""
+    def _temperature(self, edit: EditRequest) -> float:
+        """A second attempt has feedback to go by; a third must not be the second's reply again, as at temperature 0."""
         given = self._settings.temperature
-        return given if need.attempt <= 2 else max(given, self._settings.retry_temperature)
+        return given if edit.attempt <= 2 else max(given, self._settings.retry_temperature)
 
-    def estimate(self, needs: Sequence[Need]) -> Estimate:
-        """What asking for these needs once will take, those left out that journal or cache can answer."""
-        asked = ((self.request(need), need.shot.text) for need in needs)
+    def estimate(self, edits: Sequence[EditRequest]) -> Estimate:
+        """What asking for these edits once will take, those left out that journal or cache can answer."""
+        asked = ((self.request(edit), edit.shot.text) for edit in edits)
         return estimate(((request, text) for request, text in asked if not self.client.known(request)), self.price)
 
-    def propose(self, needs: Sequence[Need], *, progress: Callable[[int], object] | None = None) -> Iterator[Proposal]:
-        """One proposal for each need, as the replies arrive."""
-        asked = {(need.shot.id, need.target, need.prompt or str(self.prompts[0])): need for need in needs}
-        for request, outcome in self.client.ask(map(self.request, needs), progress=progress):
+    def propose(self, edits: Sequence[EditRequest]) -> Iterator[Proposal]:
+        """One proposal for each edit, as the replies arrive."""
+        asked = {(edit.shot.id, edit.target, edit.prompt or str(self.prompts[0])): edit for edit in edits}
+        for request, outcome in self.client.ask(map(self.request, edits)):
             yield _proposal(asked[request.shot_id, request.target, str(request.prompt)], outcome)
 
 
-def _proposal(need: Need, outcome: Outcome) -> Proposal:
+def _proposal(edit: EditRequest, outcome: Outcome) -> Proposal:
     if outcome.error is not None:
-        return Proposal(need, (), "error", outcome.error)
-    readings = [read_reply(choice, need.shot.text) for choice in outcome.choices]
+        return Proposal(edit, (), "error", outcome.error)
+    readings = [read_reply(choice, edit.shot.text) for choice in outcome.choices]
     texts = tuple(reading.text for reading in readings if reading.text is not None)
     rejected = [_rejected(reading) for reading in readings if reading.text is None]
     if texts:
-        return Proposal(need, texts, rejected=tuple(rejected))
+        return Proposal(edit, texts, rejected=tuple(rejected))
     first, *others = rejected
-    return Proposal(need, (), first.status, first.reason, tuple(others))
+    return Proposal(edit, (), first.status, first.reason, tuple(others))
 
 
-def _rejected(reading: Reading) -> Rejected:
-    return Rejected(reading.status or "malformed", reading.reason)
+def _rejected(reading: Reading) -> EmptyReply:
+    return EmptyReply(reading.status or "malformed", reading.reason)
 
 
 def open_generator(

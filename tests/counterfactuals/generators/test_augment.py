@@ -8,7 +8,7 @@ import pytest
 
 from cod_cli.counterfactuals.edits import words
 from cod_cli.counterfactuals.generators.augment import MARKS, SYNONYMS, aeda, eda, embedding_synonyms, open_augmenter
-from cod_cli.counterfactuals.generators.base import Need
+from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import build_lexicon
 from cod_cli.errors import CodError
 from cod_cli.models.load import load_classifier
@@ -100,7 +100,7 @@ def test_the_same_seed_writes_the_same_and_another_try_something_else(teacher_fo
     shot = Shot(id="d/train/1", text=TEXT, label="positive")
 
     def text(seed: str, attempt: int) -> str:
-        [proposal] = open_augmenter("aeda", None, [], seed).propose([Need(shot, "positive", attempt)])
+        [proposal] = open_augmenter("aeda", None, [], seed).propose([EditRequest(shot, "positive", attempt)])
         return proposal.texts[0]
 
     assert text("0", 1) == text("0", 1)

@@ -7,7 +7,7 @@ import torch
 
 from cod_cli.counterfactuals.edits import n_edits
 from cod_cli.counterfactuals.generators import editor
-from cod_cli.counterfactuals.generators.base import Need
+from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import build_lexicon, open_editor
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
@@ -28,49 +28,50 @@ def teacher_in(folder: Path, labels: tuple[str, ...] = LABELS) -> WhiteBoxTeache
 @pytest.fixture
 def exhaustive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Score every replacement, so that what is found does not hang on a tiny model's gradient."""
-    for name in ("NEIGHBOURS", "SCORED", "PER_WORD"):
+    for name in ("NEAREST_WORDS", "SCORED", "PER_WORD"):
         monkeypatch.setattr(editor, name, 10_000)
 
 
-def needs(n: int, labels: tuple[str, ...] = LABELS) -> list[Need]:
+def requests(n: int, labels: tuple[str, ...] = LABELS) -> list[EditRequest]:
     others = {label: labels[(i + 1) % len(labels)] for i, label in enumerate(labels)}
-    return [Need(Shot(id=str(i), text=t, label=a), others[a], 1) for i, (t, a) in enumerate(sentences(n, labels))]
+    shots = [Shot(id=str(i), text=text, label=label) for i, (text, label) in enumerate(sentences(n, labels))]
+    return [EditRequest(shot, others[shot.label], 1) for shot in shots]
 
 
-def assert_flips(teacher: WhiteBoxTeacher, wanted: list[Need]) -> None:
+def assert_flips(teacher: WhiteBoxTeacher, wanted: list[EditRequest]) -> None:
     for proposal in open_editor(teacher, vocabulary()).propose(wanted):
         [text] = proposal.texts
-        before, after = teacher.logits([proposal.need.shot.text, text])
-        assert flips(before, after, teacher.labels.index(proposal.need.target)), text
-        assert n_edits(proposal.need.shot.text, text) == 1
+        before, after = teacher.logits([proposal.request.shot.text, text])
+        assert flips(before, after, teacher.labels.index(proposal.request.target)), text
+        assert n_edits(proposal.request.shot.text, text) == 1
 
 
 @pytest.mark.usefixtures("exhaustive")
 def test_one_word_is_enough_where_one_word_decides(teacher_folder: Path) -> None:
-    assert_flips(teacher_in(teacher_folder), needs(12))
+    assert_flips(teacher_in(teacher_folder), requests(12))
 
 
 @pytest.mark.usefixtures("exhaustive")
 @pytest.mark.parametrize("family", ["deberta", "qwen2"])
 def test_it_edits_with_unigrams_and_byte_pairs_as_with_word_pieces(family: Family, tmp_path: Path) -> None:
-    assert_flips(teacher_in(trained_teacher(tmp_path, family=family)), needs(6))
+    assert_flips(teacher_in(trained_teacher(tmp_path, family=family)), requests(6))
 
 
 @pytest.mark.usefixtures("exhaustive")
 def test_it_edits_towards_any_of_three_classes(tmp_path: Path) -> None:
     labels = ("negative", "neutral", "positive")
-    assert_flips(teacher_in(trained_teacher(tmp_path, labels), labels), needs(9, labels))
+    assert_flips(teacher_in(trained_teacher(tmp_path, labels), labels), requests(9, labels))
 
 
 @pytest.mark.usefixtures("exhaustive")
 def test_the_labels_order_of_the_run_need_not_be_the_teachers(teacher_folder: Path) -> None:
-    assert_flips(teacher_in(teacher_folder, ("positive", "negative")), needs(6))
+    assert_flips(teacher_in(teacher_folder, ("positive", "negative")), requests(6))
 
 
 def test_a_capital_stays_a_capital(teacher_folder: Path) -> None:
     teacher = teacher_in(teacher_folder)
-    need = Need(Shot(id="d", text="Awful acting .", label="negative"), "positive", 1)
-    [proposal] = open_editor(teacher, vocabulary()).propose([need])
+    request = EditRequest(Shot(id="d", text="Awful acting .", label="negative"), "positive", 1)
+    [proposal] = open_editor(teacher, vocabulary()).propose([request])
     assert proposal.texts[0][0].isupper()
 
 
@@ -105,8 +106,8 @@ def test_the_gradient_is_that_of_the_margin_at_the_input_embeddings(teacher_fold
 
 
 def test_a_text_without_a_word_to_replace_is_said_to_be_one(teacher_folder: Path) -> None:
-    need = Need(Shot(id="d", text="!!! 123", label="negative"), "positive", 1)
-    [proposal] = open_editor(teacher_in(teacher_folder), vocabulary()).propose([need])
+    request = EditRequest(Shot(id="d", text="!!! 123", label="negative"), "positive", 1)
+    [proposal] = open_editor(teacher_in(teacher_folder), vocabulary()).propose([request])
     assert (proposal.texts, proposal.status) == ((), "empty")
 
 

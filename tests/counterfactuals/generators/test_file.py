@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli.counterfactuals.generators.base import Need
+from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.file import WrittenPairs, open_pairs
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
@@ -20,7 +20,7 @@ def pairs(tmp_path: Path, *lines: str, notes: list[str] | None = None) -> Writte
 
 def test_a_pair_is_found_by_the_shots_id(tmp_path: Path) -> None:
     found = pairs(tmp_path, "id,text,label", "d/1,a bright film,good")
-    [proposal] = found.propose([Need(SHOTS[0], "good", 1)])
+    [proposal] = found.propose([EditRequest(SHOTS[0], "good", 1)])
     assert proposal.texts == ("a bright film",)
 
 
@@ -30,7 +30,7 @@ def test_a_pair_is_found_by_the_shots_text(tmp_path: Path) -> None:
 
 def test_several_texts_for_one_shot_are_candidates(tmp_path: Path) -> None:
     found = pairs(tmp_path, "id,text,label", "d/1,a bright film,good", "d/1,a fine film,good")
-    [proposal] = found.propose([Need(SHOTS[0], "good", 1)])
+    [proposal] = found.propose([EditRequest(SHOTS[0], "good", 1)])
     assert proposal.texts == ("a bright film", "a fine film")
 
 

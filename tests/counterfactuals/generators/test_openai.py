@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli.counterfactuals.generators.base import Need, Proposal
+from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
@@ -46,13 +46,13 @@ def generator(llm: FakeLLM, folder: Path, **options: object) -> Iterator[OpenAIG
         yield writer
 
 
-def propose(llm: FakeLLM, folder: Path, *needs: Need, **options: object) -> list[Proposal]:
+def propose(llm: FakeLLM, folder: Path, *requests: EditRequest, **options: object) -> list[Proposal]:
     with generator(llm, folder, **options) as writer:
-        return list(writer.propose(needs))
+        return list(writer.propose(requests))
 
 
-def first(shot: Shot) -> Need:
-    return Need(shot, "positive", 1)
+def first(shot: Shot) -> EditRequest:
+    return EditRequest(shot, "positive", 1)
 
 
 def test_a_need_becomes_a_proposal(llm: FakeLLM, tmp_path: Path) -> None:
@@ -65,12 +65,12 @@ def test_a_third_try_is_sampled_so_as_not_to_repeat_the_second(
     llm: FakeLLM, tmp_path: Path, given: dict[str, object], asked: list[float]
 ) -> None:
     for attempt in (1, 2, 3):
-        propose(llm, tmp_path, Need(DULL, "positive", attempt, "closer!"), **given)
+        propose(llm, tmp_path, EditRequest(DULL, "positive", attempt, "closer!"), **given)
     assert [body["temperature"] for body in llm.requests] == asked
 
 
 def test_a_later_try_is_as_warm_as_the_first_where_that_is_warmer(llm: FakeLLM, tmp_path: Path) -> None:
-    propose(llm, tmp_path, Need(DULL, "positive", 3, "closer!"), temperature=1.2)
+    propose(llm, tmp_path, EditRequest(DULL, "positive", 3, "closer!"), temperature=1.2)
     assert [body["temperature"] for body in llm.requests] == [1.2]
 
 
@@ -93,7 +93,7 @@ def test_the_prompt_is_the_one_that_fits_the_labels(llm: FakeLLM, tmp_path: Path
 
 
 def test_a_later_try_says_what_was_wrong_and_has_another_seed(llm: FakeLLM, tmp_path: Path) -> None:
-    propose(llm, tmp_path, Need(DULL, "positive", 2, "Your last try came back unchanged."))
+    propose(llm, tmp_path, EditRequest(DULL, "positive", 2, "Your last try came back unchanged."))
     assert llm.texts()[0].startswith("Your last try came back unchanged.\n\nEdit this text")
     assert llm.requests[0]["seed"] == 1
 
@@ -138,8 +138,8 @@ def test_a_cap_leaves_needs_without_an_answer(llm: FakeLLM, tmp_path: Path) -> N
 
 
 def test_what_was_paid_for_is_not_asked_again(llm: FakeLLM, tmp_path: Path) -> None:
-    again = Need(DULL, "positive", 2, "the teacher says 71% negative")
-    wobbling = Need(DULL, "positive", 2, "the teacher says 72% negative")
+    again = EditRequest(DULL, "positive", 2, "the teacher says 71% negative")
+    wobbling = EditRequest(DULL, "positive", 2, "the teacher says 72% negative")
     before = propose(llm, tmp_path, first(DULL)) + propose(llm, tmp_path, again)
     after = propose(llm, tmp_path, first(DULL)) + propose(llm, tmp_path, wobbling)
     assert len(llm.requests) == 2
@@ -154,8 +154,8 @@ def test_another_prompt_is_asked_anew(llm: FakeLLM, tmp_path: Path) -> None:
 
 def test_each_need_is_asked_with_its_own_prompt_and_the_reply_says_so(llm: FakeLLM, tmp_path: Path) -> None:
     with generator(llm, tmp_path, prompt=("sentiment", "generic")) as writer:
-        proposals = list(writer.propose([Need(DULL, "positive", 1, prompt=name) for name in writer.prompts]))
-    assert {str(proposal.need.prompt).partition("@")[0] for proposal in proposals} == {"sentiment", "generic"}
+        proposals = list(writer.propose([EditRequest(DULL, "positive", 1, prompt=name) for name in writer.prompts]))
+    assert {str(proposal.request.prompt).partition("@")[0] for proposal in proposals} == {"sentiment", "generic"}
     assert len({body["messages"][0]["content"] for body in llm.requests}) == 2
     replies = read_records(tmp_path / "2-replies.jsonl", Reply)
     assert sorted(str(reply.prompt) for reply in replies) == sorted(map(str, writer.prompts))

@@ -1,6 +1,6 @@
 """Replies on disk, given once more."""
 
-from cod_cli.counterfactuals.generators.base import Need
+from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.records import Reply, Shot
 
@@ -22,7 +22,7 @@ def reply(key: str, text: str, sample: int = 1, finish: str = "stop") -> Reply:
 
 
 def texts(replay: Replay, attempt: int) -> tuple[str, ...]:
-    [proposal] = replay.propose([Need(SHOT, "positive", attempt)])
+    [proposal] = replay.propose([EditRequest(SHOT, "positive", attempt)])
     return proposal.texts
 
 
@@ -37,10 +37,10 @@ def test_what_stands_around_a_text_comes_off_as_it_did_then() -> None:
 
 
 def test_a_reply_that_held_no_text_is_one_with_a_reason() -> None:
-    [proposal] = Replay([reply("a", "the film", finish="length")]).propose([Need(SHOT, "positive", 1)])
+    [proposal] = Replay([reply("a", "the film", finish="length")]).propose([EditRequest(SHOT, "positive", 1)])
     assert (proposal.texts, proposal.status) == ((), "truncated")
 
 
 def test_a_shot_that_was_not_asked_for_gets_nothing() -> None:
-    [proposal] = Replay([]).propose([Need(SHOT, "positive", 1)])
+    [proposal] = Replay([]).propose([EditRequest(SHOT, "positive", 1)])
     assert (proposal.texts, proposal.status) == ((), "empty")
