@@ -9,7 +9,7 @@ from cod_cli.records import Reply
 
 
 class Replay:
-    """Answers each request with the reply to the same attempt, as it was; later candidates of one request are left out."""
+    """Answers each request with the reply to the same attempt, as it was; later candidates of one are left out."""
 
     def __init__(self, replies: Sequence[Reply], *, max_attempts: int | None = None) -> None:
         self._by_case: dict[tuple[str, str], list[Reply]] = {}
