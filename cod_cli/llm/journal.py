@@ -142,7 +142,7 @@ def _reply_rows(key: str, request: Request, outcome: Outcome) -> list[Reply]:
     return [
         Reply(
             key=key,
-            shot_id=request.shot_id,
+            shot_id=request.about,
             target=request.target,
             sample=request.sample,
             text=choice.text,
@@ -170,7 +170,7 @@ def _teacher_rows(key: str, request: Request, outcome: Outcome) -> list[TeacherR
     return [
         TeacherReply(
             key=key,
-            question=request.shot_id,
+            question=request.about,
             sample=request.sample,
             text=choice.text,
             finish_reason=choice.finish_reason,

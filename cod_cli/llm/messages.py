@@ -19,7 +19,9 @@ class Request:
     """One chat completion that is wanted.
 
     Args:
-        shot_id, target, sample: what it is about, for the journal; ``sample`` counts from 1.
+        about: for the journal: the id of the shot that is to be edited, or the hash of a question to a teacher.
+        target: the class that is wanted, empty for a question.
+        sample: which go at it, from 1.
         messages: the chat, the same whenever this sample is asked for.
         feedback: put before the last message. It may differ between runs (it quotes a teacher's figures), so
             it is not part of the journal's key.
@@ -28,7 +30,7 @@ class Request:
         prompt: the wording that asks (``name@hash``), for the journal; None where that has no name.
     """
 
-    shot_id: str
+    about: str
     target: str
     sample: int
     messages: tuple[Message, ...]

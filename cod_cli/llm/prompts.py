@@ -19,6 +19,8 @@ PLACEHOLDERS = ("text", "label", "target", "labels")
 _KEYS = ("description", "system", "user", "labels", "examples")
 _EXAMPLE_KEYS = ("text", "label", "target", "edit")
 Message = dict[str, str]
+# How the wordings of a family were called before; runs and habits of then go on.
+_RENAMED = {"-v2": "-definition", "-v3": "-find-words", "-v4": "-short"}
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ def shipped_names() -> list[str]:
 
 
 def find_prompt(name: str) -> Prompt:
-    """A shipped prompt by its name, or any by the path of its YAML file.
+    """A shipped prompt by its name of now or before, or any by the path of its YAML file.
 
     Raises:
         UsageError: there is no such prompt, or its file is not one; the message names the file.
     """
-    if name in shipped_names():
-        source: Traversable = _folder() / f"{name}.yaml"
+    shipped = f"{name[:-3]}{_RENAMED.get(name[-3:], name[-3:])}"
+    if shipped in shipped_names():
+        source: Traversable = _folder() / f"{shipped}.yaml"
     elif (path := Path(name)).is_file():
         source, name = path, path.stem
     else:

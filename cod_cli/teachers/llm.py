@@ -239,11 +239,11 @@ class BlackBoxTeacher:
                 continue
             choice = outcome.choices[0]
             if choice.logprobs and choice.logprobs[0]:
-                self._settle(request.shot_id, by_logprobs(choice.logprobs[0], self._codes), advance)
+                self._settle(request.about, by_logprobs(choice.logprobs[0], self._codes), advance)
             elif is_rejected(choice):
-                self._settle(request.shot_id, uniform_output(len(self.labels), "logprobs"), advance)
+                self._settle(request.about, uniform_output(len(self.labels), "logprobs"), advance)
             else:
-                silent.append(by_key[request.shot_id])
+                silent.append(by_key[request.about])
         return silent, reason
 
     def _by_votes(self, questions: Sequence[_Question], advance: Progress) -> str | None:
@@ -255,7 +255,7 @@ class BlackBoxTeacher:
             requests = (self._vote_request(q, sample, self._votes - len(cast[q.key])) for q in voting)
             voting = []
             for request, outcome in self.client.ask(requests):
-                key = request.shot_id
+                key = request.about
                 if outcome.error is not None:
                     reason = outcome.error
                     continue
@@ -274,7 +274,7 @@ class BlackBoxTeacher:
 
     def _request(self, question: _Question) -> Request:
         return Request(
-            shot_id=question.key,
+            about=question.key,
             target="",
             sample=1,
             messages=question.messages,
@@ -285,7 +285,7 @@ class BlackBoxTeacher:
 
     def _vote_request(self, question: _Question, sample: int, n: int) -> Request:
         return Request(
-            shot_id=question.key,
+            about=question.key,
             target="",
             sample=sample,
             messages=question.messages,

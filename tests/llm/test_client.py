@@ -71,7 +71,7 @@ def client(
 
 def ask(llm: FakeLLM, *requests: Request, **options: Any) -> dict[str, Outcome]:
     with client(llm, **options) as asking:
-        return {asked.shot_id: outcome for asked, outcome in asking.ask(requests)}
+        return {asked.about: outcome for asked, outcome in asking.ask(requests)}
 
 
 def ask_one(llm: FakeLLM, asked: Request | None = None, **options: Any) -> Outcome:
@@ -404,7 +404,7 @@ def test_a_reply_is_on_disk_before_it_is_used(llm: FakeLLM, tmp_path: Path) -> N
     with client(llm, journal=open_reply_journal(path)) as asking:
         for asked, outcome in asking.ask(map(request, range(25))):
             texts = {reply.shot_id: reply.text for reply in journalled(path)}
-            assert texts[asked.shot_id] == outcome.choices[0].text
+            assert texts[asked.about] == outcome.choices[0].text
     assert len(journalled(path)) == 25
 
 
@@ -437,8 +437,8 @@ def test_an_error_is_not_journalled(llm: FakeLLM, tmp_path: Path) -> None:
 def test_what_is_left_when_the_caller_stops_early_is_saved(llm: FakeLLM, tmp_path: Path) -> None:
     path = tmp_path / "2-replies.jsonl"
     with client(llm, journal=open_reply_journal(path)) as asking:
-        seen = [next(answers := asking.ask(map(request, range(50))))[0].shot_id]
-        seen += [next(answers)[0].shot_id for _ in range(9)]
+        seen = [next(answers := asking.ask(map(request, range(50))))[0].about]
+        seen += [next(answers)[0].about for _ in range(9)]
         answers.close()  # type: ignore[attr-defined]
     assert set(seen) <= {reply.shot_id for reply in journalled(path)}
 
@@ -479,7 +479,7 @@ def test_whatever_changes_the_answer_changes_the_key(changes: dict[str, Any]) ->
 def test_model_and_endpoint_change_the_key_and_names_do_not() -> None:
     keys = {request().key("m", "e"), request().key("m2", "e"), request().key("m", "e2")}
     assert len(keys) == 3
-    assert request(shot_id="other", target="other").key("m", "e") in keys
+    assert request(about="other", target="other").key("m", "e") in keys
 
 
 # Kills: a process asks, is killed, and asks again
@@ -501,7 +501,7 @@ with (
 ):
     print("ready", flush=True)
     for asked, outcome in client.ask(map(request, range(int(n)))):
-        print(asked.shot_id, outcome.error, flush=True)
+        print(asked.about, outcome.error, flush=True)
 """
 
 

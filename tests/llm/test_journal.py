@@ -21,8 +21,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run" / "2-replies.jsonl"
 
 
-def request(shot_id: str = "d/train/1") -> Request:
-    return Request(shot_id, "positive", 2, ({"role": "user", "content": "x"},))
+def request(about: str = "d/train/1") -> Request:
+    return Request(about, "positive", 2, ({"role": "user", "content": "x"},))
 
 
 @contextmanager

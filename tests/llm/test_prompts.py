@@ -31,7 +31,14 @@ def parse(content: str) -> Prompt:
 
 def test_every_family_of_tasks_has_four_wordings() -> None:
     families = {task.family for task in TASKS.values()} | {"topic", "generic"}
-    assert sorted(f"{family}{version}" for family in families for version in ("", "-v2", "-v3", "-v4")) == EDITS
+    wordings = ("", "-definition", "-find-words", "-short")
+    assert sorted(f"{family}{wording}" for family in families for wording in wordings) == EDITS
+
+
+@pytest.mark.parametrize(("before", "now"), [("-v2", "-definition"), ("-v3", "-find-words"), ("-v4", "-short")])
+def test_a_wording_is_found_by_the_name_that_it_had_before(before: str, now: str) -> None:
+    old, new = find_prompt(f"sentiment{before}"), find_prompt(f"sentiment{now}")
+    assert (old.name, old.hash) == (f"sentiment{before}", new.hash)
 
 
 @pytest.mark.parametrize("name", EDITS)
@@ -48,7 +55,7 @@ def test_a_shipped_prompt_is_valid_and_fences_the_text(name: str) -> None:
 @pytest.mark.parametrize("name", EDITS)
 def test_the_demonstrations_of_a_shipped_prompt_are_small_edits(name: str) -> None:
     examples = find_prompt(name).examples
-    assert bool(examples) != name.endswith("-v4")
+    assert bool(examples) != name.endswith("-short")
     for example in examples:
         assert 0 < edit_ratio(example.text, example.edit) <= 0.5
 

@@ -60,7 +60,7 @@ class OpenAIGenerator:
         """What is sent for an edit: the first messages, and on a later attempt what was wrong with the last."""
         prompt = edit.prompt or str(self.prompts[0])
         return Request(
-            shot_id=edit.shot.id,
+            about=edit.shot.id,
             target=edit.target,
             sample=edit.attempt,
             messages=tuple(messages(self._wordings[prompt], edit.shot, edit.target, self._labels)),
@@ -87,7 +87,7 @@ class OpenAIGenerator:
         """One proposal for each edit, as the replies arrive."""
         asked = {(edit.shot.id, edit.target, edit.prompt or str(self.prompts[0])): edit for edit in edits}
         for request, outcome in self.client.ask(map(self.request, edits)):
-            yield _proposal(asked[request.shot_id, request.target, str(request.prompt)], outcome)
+            yield _proposal(asked[request.about, request.target, str(request.prompt)], outcome)
 
 
 def _proposal(edit: EditRequest, outcome: Outcome) -> Proposal:

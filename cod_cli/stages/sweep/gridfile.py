@@ -1,10 +1,13 @@
 """Reading a grid: which stage an entry belongs to, whether it is a value of its option, and what is missing."""
 
+import contextlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.base import flag_of, options_of
@@ -145,22 +148,14 @@ def _option(stage: str, name: str, value: Any, where: str) -> dict[str, Any]:
 
 def _typed(value: Any, kind: Any, what: str) -> Any:
     """A value as YAML gives it, as its option wants it: lists become tuples, whole numbers decimals, text paths."""
-    allowed = [kind] if get_origin(kind) in (tuple, Literal) or isinstance(kind, type) else list(get_args(kind))
-    if value is None and type(None) in allowed:
-        return None
-    for one in allowed:
-        if get_origin(one) is Literal:
-            return value
-        if get_origin(one) is tuple:
-            return tuple(value) if isinstance(value, list) else (value,)
-        if one is Path and isinstance(value, str):
-            return Path(value)
-        if one is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        if one is str and isinstance(value, int | float | str) and not isinstance(value, bool):
-            return str(value)
-        if one in (int, bool) and type(value) is one:
-            return value
+    if any(get_origin(one) is Literal for one in (kind, *get_args(kind))):
+        return value  # refused by its stage, which lists the choices
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Strict, so that `yes` is not 1 and "8" not 8; read as JSON, where strictness lets a list be a tuple, text a path.
+    adapter = TypeAdapter(kind, config=ConfigDict(strict=True))
+    for candidate in (value, [value], *([str(value)] if number else [])):
+        with contextlib.suppress(ValidationError, TypeError):
+            return adapter.validate_json(json.dumps(candidate))
     raise UsageError(f"{what} is {value!r}", "that is no value of this option")
 
 

@@ -36,6 +36,15 @@ def test_a_flat_option_goes_to_every_stage_that_knows_it() -> None:
     assert run.arms["kd-shots"].epochs == 3
 
 
+def test_values_are_read_as_their_options_want_them() -> None:
+    grid_of = grid(prompt="sentiment", price=[1, 2.5], temperature=4, model=4, counterfact={"from": "pairs.csv"})
+    run = next(iter(grid_of.runs()))
+    assert run.counterfact is not None
+    assert (run.counterfact.prompt, run.counterfact.price) == (("sentiment",), (1.0, 2.5))
+    assert (run.counterfact.model, run.counterfact.from_file) == ("4", Path("pairs.csv"))
+    assert isinstance(run.arms["kd-cod"].temperature, float)
+
+
 def test_a_name_with_several_meanings_is_that_of_its_owner() -> None:
     run = next(iter(grid(temperature=4, split="validation", counterfact={"temperature": 0.7}).runs()))
     assert run.counterfact is not None
@@ -129,6 +138,9 @@ def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
         ({"distill": 3}, "no section"),
         ({"epochs": "many"}, "epochs is 'many'"),
         ({"epochs": True}, "epochs is True"),
+        ({"epochs": "8"}, "epochs is '8'"),
+        ({"teacher": True}, "teacher is True"),
+        ({"price": [1, "much"]}, "price is [1, 'much']"),
         ({"epochs": 0}, "--epochs is 0"),
         ({"seed": 3}, "seed is set by the sweep"),
         ({"shots": 8}, "shots is set by the sweep"),
