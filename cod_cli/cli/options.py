@@ -123,14 +123,9 @@ def _overlay(context: typer.Context, path: Path | None) -> Path | None:
 
 
 def _read_config(context: typer.Context, path: Path) -> dict[str, Any]:
-    import yaml
+    from cod_cli.store.yaml import read_yaml
 
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", "give --config a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, "give --config a YAML file")
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options", "write one `name: value` a line")
     known = {flag.lstrip("-").replace("-", "_"): p.name for p in context.command.params for flag in p.opts}

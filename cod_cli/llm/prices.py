@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import yaml
 from platformdirs import user_config_path
 
 from cod_cli.errors import UsageError
 from cod_cli.llm.messages import Message, Request
+from cod_cli.store.yaml import read_yaml
 
 # What chat formats put around a message and before the answer.
 _PER_MESSAGE = 4
@@ -108,9 +108,9 @@ def prices_path() -> Path:
 
 def _read_prices(path: Path) -> Mapping[str, tuple[float, float]]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path, "") or {}
         prices = {str(model): (float(pair[0]), float(pair[1])) for model, pair in values.items()}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError, ValueError, LookupError):
+    except (UsageError, AttributeError, TypeError, ValueError, LookupError):
         prices = {path.name: (-1, -1)}
     if any(min(pair) < 0 for pair in prices.values()):
         raise UsageError(

@@ -10,10 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from cod_cli.errors import UsageError
 from cod_cli.records import Shot
+from cod_cli.store.yaml import parse_yaml
 
 PLACEHOLDERS = ("text", "label", "target", "labels")
 _KEYS = ("description", "system", "user", "labels", "examples")
@@ -100,10 +99,7 @@ def _folder() -> Traversable:
 
 def parse_prompt(content: str, name: str, where: str) -> Prompt:
     """Check the text of a prompt file; ``where`` is how errors call it."""
-    try:
-        values = yaml.safe_load(content)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where} is no YAML: {' '.join(str(error).split())}") from None
+    values = parse_yaml(content, where)
     if not isinstance(values, dict):
         raise UsageError(f"{where} is no prompt", "it needs the keys description, system and user")
     _check_keys(values, where)

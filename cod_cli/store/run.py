@@ -80,10 +80,6 @@ class Run:
         """The model folder of a student."""
         return self.students / name
 
-    def filters(self, name: str) -> Path:
-        """The task-aware filters (TED, stage I) that a student was trained with."""
-        return self.folder / "4-filters" / f"{name}.safetensors"
-
     def student_names(self) -> list[str]:
         """The students whose training is finished, sorted."""
         names = (path.parent.name for path in self.students.glob("*/settings.yaml"))

@@ -1,6 +1,7 @@
 """Counterfactuals by an LLM behind an OpenAI-compatible endpoint."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,32 @@ from cod_cli.settings.shared import LLMOptions
 from cod_cli.store.cache import Cache, default_path
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How an LLM is asked for an edit: all that changes its replies, and how often it is asked.
+
+    Args:
+        temperature: of the first two attempts; later ones take ``retry_temperature`` where that is higher.
+        retry_temperature: the least from the third attempt on.
+        candidates: replies to each request.
+        max_tokens: of each reply.
+        seed: sent with the first attempt, and one more with each after it.
+        max_attempts: requests for one case.
+    """
+
+    temperature: float = 0.0
+    retry_temperature: float = 0.8
+    candidates: int = 1
+    max_tokens: int = 512
+    seed: int = 0
+    max_attempts: int = 3
+
+    @classmethod
+    def of(cls, options: LLMOptions) -> "Sampling":
+        """As a command's options say."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+
 class OpenAIGenerator:
     """Asks for edits, with each of its prompts; a context manager that closes its client.
 
@@ -25,7 +52,7 @@ class OpenAIGenerator:
         client: see `cod_cli.llm.Client`.
         wordings: the prompts.
         labels: the run's classes in order, for the prompts.
-        settings: temperature, candidates, max_tokens, seed and max_attempts are used.
+        sampling: how it is asked.
         price: for estimates.
     """
 
@@ -34,16 +61,16 @@ class OpenAIGenerator:
         client: Client,
         wordings: Sequence[Prompt],
         labels: Sequence[str],
-        settings: LLMOptions,
+        sampling: Sampling,
         price: Price | None = None,
     ) -> None:
         self.client = client
         self.name = f"openai:{client.model}"
         self._wordings = {str(prompt): prompt for prompt in wordings}
         self.prompts: Sequence[str | None] = tuple(self._wordings)
-        self.max_attempts = settings.max_attempts
+        self.max_attempts = sampling.max_attempts
         self.price = price
-        self._labels, self._settings = list(labels), settings
+        self._labels, self._sampling = list(labels), sampling
 
     def __enter__(self) -> Self:
         return self
@@ -66,17 +93,17 @@ class OpenAIGenerator:
             messages=tuple(messages(self._wordings[prompt], edit.shot, edit.target, self._labels)),
             feedback=edit.feedback if edit.attempt > 1 else None,
             temperature=self._temperature(edit),
-            n=self._settings.candidates,
-            max_tokens=self._settings.max_tokens,
+            n=self._sampling.candidates,
+            max_tokens=self._sampling.max_tokens,
             # A server that honours seeds must not repeat its last reply.
-            seed=self._settings.seed + edit.attempt - 1,
+            seed=self._sampling.seed + edit.attempt - 1,
             prompt=prompt,
         )
 
     def _temperature(self, edit: EditRequest) -> float:
         """A second attempt has feedback to go by; a third must not be the second's reply again, as at temperature 0."""
-        given = self._settings.temperature
-        return given if edit.attempt <= 2 else max(given, self._settings.retry_temperature)
+        given = self._sampling.temperature
+        return given if edit.attempt <= 2 else max(given, self._sampling.retry_temperature)
 
     def estimate(self, edits: Sequence[EditRequest]) -> Estimate:
         """What asking for these edits once will take, those left out that journal or cache can answer."""
@@ -135,7 +162,7 @@ def open_generator(
         cache=Cache[str](default_path("replies")) if settings.cache else None,
         note=note,
     )
-    return OpenAIGenerator(client, wordings, labels, settings, price)
+    return OpenAIGenerator(client, wordings, labels, Sampling.of(settings), price)
 
 
 def _wordings(names: Sequence[str]) -> list[Prompt]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.base import flag_of, options_of
 from cod_cli.stages.sweep.grid import STAGES, Arm, Grid, Options
+from cod_cli.store.yaml import read_yaml
 
 # What a name means where several stages have it and mean different things; elsewhere it is meant for all of them.
 OWNERS: dict[str, tuple[str, ...]] = {
@@ -51,12 +51,7 @@ def parse_grid(values: Mapping[str, Any], where: str = "the grid") -> Grid:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist", "give a YAML file, or the name of a grid that ships") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    values = read_yaml(path, "give a YAML file, or the name of a grid that ships")
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no grid", "write `data: …`, `teacher: …`, `student: …`, `k: [8, 16]`")
     return {str(key).replace("-", "_"): value for key, value in values.items()}
