@@ -35,15 +35,18 @@ def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) ->
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(**values: Any) -> None:
+        def run(context: typer.Context, **values: Any) -> None:
             ui = Ui(quiet=values.pop("quiet"), as_json=values.pop("json_"))
             values.pop("config")
             fields = {name: _tupled(values.pop(name)) for name in options_of(settings)}
-            with_exit_codes(ui, lambda: function(**values, settings=settings(**fields), ui=ui))
+            # What is given with its default value is given, too.
+            named = frozenset(name for name in fields if _source(context, name) != "DEFAULT")
+            with_exit_codes(ui, lambda: function(**values, settings=settings(**fields, named=named), ui=ui))
 
         run.__name__ = function.__name__
         run.__doc__ = function.__doc__
-        parameters = [*_arguments(function), *_options(settings), *_shared()]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context, *_arguments(function), *_options(settings), *_shared()]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         app.command(**typer_options)(run)
@@ -72,6 +75,12 @@ def with_exit_codes(ui: Ui, action: Callable[[], Any]) -> None:
         where = f"{error.filename}: " if error.filename else ""
         ui.error(CodError(f"{where}{error.strerror}", "free some space or choose a folder that can be written"))
         raise typer.Exit(1) from None
+
+
+def _source(context: typer.Context, name: str) -> str:
+    """Where an option's value is from: ``COMMANDLINE``, ``DEFAULT_MAP`` for --config, or ``DEFAULT``."""
+    source = context.get_parameter_source(name)
+    return source.name if source else "DEFAULT"
 
 
 def _tupled(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """From a candidate text to an accepted counterfactual or a reason: gates, teacher, revert pass."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from cod_cli.counterfactuals.revert import Flip, Minimal, minimise, salient_word
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
 from cod_cli.records import AttemptStatus, Counterfactual, Shot
-from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.open import load_teacher
 
@@ -201,24 +200,35 @@ class Judge:
         return [cfe.replace(judge=self._model.labels[index]) for cfe, index in zip(cfes, chosen, strict=True)]
 
 
-def load_judge(settings: CounterfactSettings, labels: Sequence[str], teacher: Teacher | None) -> Judge | None:
-    """The judge of ``--judge``, None without one.
+def load_judge(
+    spec: TeacherSpec,
+    labels: Sequence[str],
+    *,
+    writer: str | None,
+    teacher: Teacher | None,
+    device: str = "auto",
+    cache: bool = True,
+) -> Judge:
+    """The judge of ``--judge``: a model of one's own, loaded as a teacher is.
+
+    Args:
+        spec: which.
+        labels: the run's classes in order.
+        writer: the LLM that writes the CFEs, None where none does.
+        teacher: who decides whether they flip, None where nobody does.
+        device: where the judge runs.
+        cache: whether its logits are kept for other runs.
 
     Raises:
-        UsageError: the judge is the LLM that writes, or the teacher itself.
+        UsageError: the judge is the LLM that writes, or the teacher itself, or ``--judge-labels`` are wrong.
         CodError: no such model, or its classes are not the run's.
     """
-    if settings.judge is None:
-        return None
-    if settings.generator == "openai" and settings.judge == f"openai:{settings.model}":
-        raise UsageError(f"--judge {settings.judge} is the LLM that writes", "let another model judge")
+    if writer is not None and spec.llm == writer:
+        raise UsageError(f"--judge {spec.name} is the LLM that writes", "let another model judge")
     try:
-        model = load_teacher(
-            dataclasses.replace(settings, teacher=settings.judge, teacher_labels=settings.judge_labels), labels
-        )
+        model = load_teacher(spec, labels, device=device, cache=cache, role="judge")
     except CodError as error:
-        hint = (error.hint or "").replace("--teacher", "--judge") or None
-        raise CodError(f"--judge {settings.judge}: {error.message.replace('the teacher', 'the judge')}", hint) from None
+        raise type(error)(f"--judge {spec.name}: {error.message}", error.hint) from None
     if teacher is not None and model.fingerprint == teacher.fingerprint:
-        raise UsageError(f"--judge {settings.judge} is the teacher itself, which agrees with all that flips it")
+        raise UsageError(f"--judge {spec.name} is the teacher itself, which agrees with all that flips it")
     return Judge(model)

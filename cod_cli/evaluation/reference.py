@@ -1,8 +1,8 @@
 """The teacher on held-out rows: its answers, asked for once, that students are compared with."""
 
-import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,15 @@ from cod_cli.data.heldout import HeldOut
 from cod_cli.data.source import local_path
 from cod_cli.errors import CodError, PartialError
 from cod_cli.evaluation.scores import Logits
-from cod_cli.llm.client import Session
 from cod_cli.llm.prices import Estimate
 from cod_cli.records import Manifest, SoftLabel, digest, text_sha
-from cod_cli.settings.eval import EvalSettings
-from cod_cli.settings.label import LabelSettings
-from cod_cli.settings.shared import EndpointOptions, TeacherOptions
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import Run
+from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.calibration import calibrate_logits
-from cod_cli.teachers.open import open_llm, open_teacher, soft_label
 from cod_cli.ui import Ui
+
+OpenTeacher = Callable[[TeacherSpec], AbstractContextManager[Teacher]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def held_out_pairs(run: Run, rows: HeldOut, teacher: str | None) -> Pairs:
     return Pairs(*(tuple(column) for column in zip(*found, strict=True))) if found else Pairs()
 
 
-def followed(pairs: Pairs, teacher: Logits, student: Logits) -> dict[str, Any]:
+def boundary_agreement_by_generator(pairs: Pairs, teacher: Logits, student: Logits) -> dict[str, Any]:
     """``boundary_agreement`` over all pairs and, by generator, ``boundary_by_generator``; empty without a pair.
 
     Args:
@@ -128,9 +127,10 @@ def reference(
     data: str,
     rows: HeldOut,
     labels: Sequence[str],
-    settings: EvalSettings,
+    open_teacher: OpenTeacher,
     ui: Ui,
-    session: Session,
+    *,
+    ask_llm: bool = False,
 ) -> Reference | Unasked | None:
     """The teacher that labelled file 3, asked for the rows that ``5-teacher.jsonl`` lacks; None where it is gone.
 
@@ -138,116 +138,109 @@ def reference(
         run: whose teacher.
         data, rows: what is scored, and where it is from.
         labels: the run's classes in order.
-        settings: an LLM is asked only where they say so.
+        open_teacher: makes it ready to be asked, within the limits of the command.
         ui: told of what is missing.
-        session: where an LLM is asked, within the limits of the command.
+        ask_llm: whether one that costs money may be asked.
 
     Raises:
         PartialError: an LLM has not answered everything; all else is saved.
     """
-    made = run.soft_labels.manifest()
-    if made is None or made.teacher is None or not made.settings.get("teacher"):
+    labeller = _labeller(run, labels)
+    if labeller is None:
         ui.warn(f"{run.soft_labels.meta} names no teacher: no agreement and no KL")
         return None
-    known = _known(run, made, labels)
-    pairs = held_out_pairs(run, rows, made.teacher)
+    known = labeller.known()
+    pairs = held_out_pairs(run, rows, labeller.fingerprint)
     texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
     missing = _missing(texts, known)
-    llm = recorded_options(made, settings).llm is not None
-    if missing and llm and not settings.teacher_on_split:
-        return Unasked(made.settings["teacher"], len(missing))
+    llm = labeller.spec.llm is not None
+    if missing and llm and not ask_llm:
+        return Unasked(labeller.spec.name, len(missing))
     if missing:
         try:
-            known |= _ask_teacher(run, made, labels, missing, settings, ui, session)
+            known |= labeller.ask(missing, open_teacher, ui)
         except CodError as error:
             if llm:
                 raise
             ui.warn(f"no agreement and no KL, for lack of the teacher: {error.message}")
             return None
-        manifest = run.teacher_labels.begin(_asked(made), labels=list(labels), teacher=made.teacher)
-        run.teacher_labels.finish(manifest, known.values(), counts={"rows": len(known)})
+        labeller.save(known)
     raw = np.array([known[i].logits for i in texts], dtype=np.float32)
-    calibration = made.calibration
+    calibration = labeller.made.calibration
     if calibration is None:
-        return Reference(made.settings["teacher"], made.teacher, raw, pairs)
+        return Reference(labeller.spec.name, labeller.fingerprint, raw, pairs)
     if (calibration.data, calibration.split) == (str(local_path(data) or data), rows.split):
         ui.warn("the teacher was calibrated on these very rows: its ECE, Brier and KL flatter it")
     # Other values, other digits: KL is to the teacher as it is calibrated now.
     fitted = json.dumps([calibration.temperature, calibration.bias])
     logits = calibrate_logits(raw, labels, calibration).astype(np.float32)
-    return Reference(made.settings["teacher"], made.teacher + fitted, logits, pairs)
+    return Reference(labeller.spec.name, labeller.fingerprint + fitted, logits, pairs)
 
 
-def unasked(
-    run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, session: Session
-) -> Estimate | None:
+def estimate_reference(run: Run, rows: HeldOut, labels: Sequence[str], open_teacher: OpenTeacher) -> Estimate | None:
     """What asking an LLM that is the teacher about all rows would take; None where the teacher is none."""
-    made = run.soft_labels.manifest()
-    if made is None or made.teacher is None or not made.settings.get("teacher"):
+    labeller = _labeller(run, labels)
+    if labeller is None or labeller.spec.llm is None:
         return None
-    options = recorded_options(made, settings)
-    if options.llm is None:
-        return None
-    pairs = held_out_pairs(run, rows, made.teacher)
+    pairs = held_out_pairs(run, rows, labeller.fingerprint)
     texts = dict(zip((*rows.ids, *pairs.ids), (*rows.texts, *pairs.texts), strict=True))
-    with open_llm(options, labels, run.eval_replies, session, run.shots.read()) as teacher:
-        return teacher.estimate(list(_missing(texts, _known(run, made, labels)).values()))
+    with open_teacher(labeller.spec) as teacher:
+        return teacher.estimate(list(_missing(texts, labeller.known()).values()))
 
 
 def _missing(texts: Mapping[str, str], known: Mapping[str, SoftLabel]) -> dict[str, str]:
     return {i: text for i, text in texts.items() if i not in known or known[i].text_sha != text_sha(text)}
 
 
-def _asked(made: Manifest) -> dict[str, Any]:
-    """How `cod label` called the teacher: what its answers depend on."""
-    names = ("teacher", "teacher_labels", "max_length", *sorted(TeacherOptions.OF_LLMS))
-    return {name: made.settings[name] for name in names if name in made.settings}
+@dataclass(frozen=True)
+class _Labeller:
+    """The teacher that labelled file 3, as its manifest ``made`` tells, and what it has said of held-out rows."""
 
+    run: Run
+    labels: Sequence[str]
+    made: Manifest
+    spec: TeacherSpec
+    fingerprint: str
 
-def recorded_options(made: Manifest, settings: EvalSettings) -> LabelSettings:
-    """The options by which `cod label` called the teacher, with the limits of this command."""
-    limits = {field.name: getattr(settings, field.name) for field in dataclasses.fields(EndpointOptions)}
-    return LabelSettings(**{**limits, **_asked(made)}, batch_size=settings.batch_size)
+    def known(self) -> dict[str, SoftLabel]:
+        """Its answers to held-out rows so far, by id; those of another teacher are archived."""
+        file, (spec, teacher, labels) = self.run.teacher_labels, (self.spec, self.fingerprint, list(self.labels))
+        old = file.manifest()
+        if old and (TeacherSpec.from_manifest(old.settings), old.teacher, old.labels) != (spec, teacher, labels):
+            self.run.archive(file.path, file.meta)
+        return {row.id: row for row in file.peek()}
 
-
-def _known(run: Run, made: Manifest, labels: Sequence[str]) -> dict[str, SoftLabel]:
-    """The teacher's answers to held-out rows so far, by id; those of another teacher are archived."""
-    old = run.teacher_labels.manifest()
-    if old is not None and (old.teacher, old.settings, old.labels) != (made.teacher, _asked(made), list(labels)):
-        run.archive(run.teacher_labels.path, run.teacher_labels.meta)
-    return {row.id: row for row in run.teacher_labels.peek()}
-
-
-def _ask_teacher(
-    run: Run,
-    made: Manifest,
-    labels: Sequence[str],
-    texts: Mapping[str, str],
-    settings: EvalSettings,
-    ui: Ui,
-    session: Session,
-) -> dict[str, SoftLabel]:
-    with open_teacher(
-        recorded_options(made, settings),
-        labels,
-        run.eval_replies,
-        session,
-        shots=run.shots.read(),
-        batch_size=settings.batch_size,
-        note=ui.note,
-    ) as teacher:
-        if teacher.fingerprint != made.teacher:
-            raise CodError(
-                f"{teacher.name} has changed since it labelled the shots",
-                f"label them anew: `{run.soft_labels.command} --force`",
+    def ask(self, texts: Mapping[str, str], open_teacher: OpenTeacher, ui: Ui) -> dict[str, SoftLabel]:
+        """Its answers to these texts, by id."""
+        with open_teacher(self.spec) as teacher:
+            if teacher.fingerprint != self.fingerprint:
+                raise CodError(
+                    f"{teacher.name} has changed since it labelled the shots",
+                    f"label them anew: `{self.run.soft_labels.command} --force`",
+                )
+            with ui.progress("Asking the teacher", total=len(texts)) as advance:
+                told = teacher.outputs(list(texts.values()), progress=advance)
+            pairs = zip(texts.items(), told.rows, strict=True)
+            found = {i: said.soft_label(i, text, teacher.fingerprint) for (i, text), said in pairs if said}
+        if len(found) < len(texts):
+            raise PartialError(
+                f"{len(texts) - len(found)} of {len(texts)} rows are without an answer of {teacher.name}: "
+                f"{told.reason}",
+                "the same command asks again for just those",
             )
-        with ui.progress("Asking the teacher", total=len(texts)) as advance:
-            told = teacher.outputs(list(texts.values()), progress=advance)
-        pairs = zip(texts.items(), told.rows, strict=True)
-        found = {row_id: soft_label(row_id, text, said, teacher) for (row_id, text), said in pairs if said}
-    if len(found) < len(texts):
-        raise PartialError(
-            f"{len(texts) - len(found)} of {len(texts)} rows are without an answer of {teacher.name}: {told.reason}",
-            "the same command asks again for just those",
-        )
-    return found
+        return found
+
+    def save(self, known: Mapping[str, SoftLabel]) -> None:
+        """Write all that it has said."""
+        file = self.run.teacher_labels
+        manifest = file.begin(self.spec.record(), labels=list(self.labels), teacher=self.fingerprint)
+        file.finish(manifest, known.values(), counts={"rows": len(known)})
+
+
+def _labeller(run: Run, labels: Sequence[str]) -> _Labeller | None:
+    """None where nobody labelled, or nobody wrote down who."""
+    made = run.soft_labels.manifest()
+    if made is None or made.teacher is None:
+        return None
+    spec = TeacherSpec.from_manifest(made.settings)
+    return _Labeller(run, labels, made, spec, made.teacher) if spec.name else None

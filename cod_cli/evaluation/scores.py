@@ -17,7 +17,7 @@ from cod_cli.store.run import Run
 Logits = npt.NDArray[np.float32]
 
 
-def predicted(student: str, rows: HeldOut, logits: Logits) -> Prediction:
+def prediction(student: str, rows: HeldOut, logits: Logits) -> Prediction:
     """What one classifier decides on each row, from its logits ``(n, classes)`` in the run's order of classes."""
     return Prediction(
         student=student,
@@ -30,7 +30,7 @@ def predicted(student: str, rows: HeldOut, logits: Logits) -> Prediction:
     )
 
 
-def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) -> dict[str, Any]:
+def measure(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) -> dict[str, Any]:
     """The metrics of one classifier, by field of `Score`: those that need labels, and those that need a teacher.
 
     Args:
@@ -54,11 +54,11 @@ def scored(logits: Logits, truth: Sequence[int] | None, teacher: Logits | None) 
 
 
 TEACHER = "teacher"
-# Nearest neighbours over the shots: a row in the table of scores that is no student.
-NEIGHBOURS = "neighbours"
+# The kNN baseline over the shots: a row in the table of scores that is no student.
+KNN = "neighbours"
 # An LLM itself, without and with the shots in its prompt: likewise.
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
-NO_STUDENTS = (TEACHER, NEIGHBOURS, ZERO_SHOT, IN_CONTEXT)
+NO_STUDENTS = (TEACHER, KNN, ZERO_SHOT, IN_CONTEXT)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ScoreBook:
         """Whether a score is there that was made from the same things."""
         return self._key(name) in self._scores and self._digests.get("/".join(self._key(name))) == digest
 
-    def put(self, score: Score, digest: str, prediction: Prediction) -> None:
+    def put(self, score: Score, prediction: Prediction, digest: str) -> None:
         """Replace a score and what it was counted from, and save; the score last, since it says that all is there.
 
         F1 by class is added to it.

@@ -53,14 +53,23 @@ class Settings:
         bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL, limit=True)
     ] = False
 
+    # The options that a user named, on the command line or in --config, be it with their defaults; no option itself.
+    named: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
+
     def __post_init__(self) -> None:
         for name, hint in options_of(type(self)).items():
             _check_value(name, getattr(self, name), *hint)
 
+    def explicit(self) -> dict[str, Any]:
+        """The options that were given: those that a user named, and those that are not as they are by default."""
+        options = (field for field in dataclasses.fields(self) if field.name in options_of(type(self)))
+        values = {field.name: (getattr(self, field.name), field.default) for field in options}
+        return {name: value for name, (value, default) in values.items() if name in self.named or value != default}
+
     def results(self) -> dict[str, Any]:
         """The options that change results, for the manifest, with tuples as lists and paths as text."""
         infos = options_of(type(self))
-        names = [field.name for field in dataclasses.fields(self)]
+        names = [field.name for field in dataclasses.fields(self) if field.name in infos]
         return {name: _plain(getattr(self, name)) for name in names if not infos[name][1].limit}
 
 
@@ -68,7 +77,7 @@ def options_of(settings: type[Settings]) -> dict[str, tuple[Any, FieldOption]]:
     """Type and option of each field of a settings class, in order, those shared by all commands last."""
     hints = get_type_hints(settings, include_extras=True)
     shared = {field.name for field in dataclasses.fields(Settings)}
-    names = [field.name for field in dataclasses.fields(settings)]
+    names = [field.name for field in dataclasses.fields(settings) if get_origin(hints[field.name]) is Annotated]
     names = [n for n in names if n not in shared] + [n for n in names if n in shared]
     return {name: (get_args(hints[name])[0], get_args(hints[name])[1]) for name in names}
 

@@ -3,9 +3,11 @@
 The settings of a command (the module of its name) inherit from these; rooms below the stages read them.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import CHECKS, COST, DATA, GENERAL, LLM, TEACHER, TRAINING, Settings, option
@@ -71,14 +73,84 @@ def check_price(flag: str, price: tuple[float, float] | None) -> None:
 
 
 BLACK_BOX = "openai:"
+# The options under which a manifest has the fields of a `TeacherSpec`; those of LLMs stand there for an LLM only.
+_OF_ALL = {"name": "teacher", "labels": "teacher_labels", "max_length": "max_length"}
+_OF_LLMS = {"prompt": "teacher_prompt", "demos": "demos", "votes": "votes"}
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """Which teacher, and how it is asked: what its answers depend on beside its weights.
+
+    Options say it, manifests record it under the options' own names, and later commands find it there again. It stands
+    among the settings, below the teachers, since they write those names.
+
+    Args:
+        name: a model folder, a Hub id, or ``openai:MODEL`` for an LLM; empty where no teacher is named.
+        labels: how a model's own classes are called here: ``LABEL_0=negative,LABEL_1=positive``.
+        max_length: a model reads so many tokens of a text.
+        prompt: a shipped prompt's name or a file, by which an LLM is asked for the class.
+        demos: labelled shots beside each question to an LLM, at most.
+        votes: an LLM's replies to each question where it gives no log-probabilities.
+        url: an LLM's endpoint, None for the environment's.
+        price: an LLM's, money per million tokens of prompts and of replies, None for the price list's; not recorded.
+    """
+
+    name: str
+    labels: str | None = None
+    max_length: int = 256
+    prompt: str = "teacher"
+    demos: int = 0
+    votes: int = 10
+    url: str | None = None
+    price: tuple[float, float] | None = None
+
+    @property
+    def llm(self) -> str | None:
+        """The LLM's name at its endpoint, None where the teacher is a model of one's own."""
+        return self.name.removeprefix(BLACK_BOX) if self.name.startswith(BLACK_BOX) else None
+
+    @classmethod
+    def from_options(cls, options: "TeacherOptions") -> Self:
+        """The teacher that a command's options name, with the limits and defaults that they have."""
+        fields = {field: getattr(options, name) for field, name in (_OF_ALL | _OF_LLMS).items()}
+        spec = cls(**fields | {"name": options.teacher or ""})
+        if spec.llm is None:
+            return spec
+        return dataclasses.replace(spec, url=options.teacher_endpoint, price=options.price_of(spec.llm))
+
+    @classmethod
+    def from_manifest(cls, settings: Mapping[str, Any]) -> Self:
+        """The teacher in a manifest's ``settings``; what an older version did not record is as it was by default."""
+        names = _OF_ALL | _OF_LLMS
+        known = {field: settings[name] for field, name in names.items() if settings.get(name) is not None}
+        spec = cls(**{"name": ""} | known)
+        # Where an LLM wrote and another checked, the checks have an address of their own.
+        url = settings.get("teacher_url") or settings.get("base_url")
+        return spec if spec.llm is None else dataclasses.replace(spec, url=url)
+
+    def record(self, url_name: str = "base_url") -> dict[str, Any]:
+        """As it stands in a manifest, whose option for the LLM's endpoint is ``url_name``.
+
+        A local teacher, or prompt file, stands there by its whole path, so that later stages find it from any folder.
+        """
+        names = _OF_ALL if self.llm is None else _OF_ALL | _OF_LLMS
+        values = {name: getattr(self, field) for field, name in names.items()} | {"teacher": self.name or None}
+        if self.name and Path(self.name).exists():
+            values["teacher"] = str(Path(self.name).absolute())
+        if self.llm is not None:
+            values[url_name] = self.url
+            if Path(self.prompt).is_file():
+                values["teacher_prompt"] = str(Path(self.prompt).absolute())
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherOptions(EndpointOptions):
     """Which teacher, how its labels are called and, where it is an LLM, how it is asked."""
 
-    # What changes the answers of an LLM only.
-    OF_LLMS: ClassVar[frozenset[str]] = frozenset({"base_url", "teacher_prompt", "demos", "votes"})
+    # Which option says where an LLM that is the teacher is asked.
+    TEACHER_URL: ClassVar[str] = "base_url"
 
     teacher: Annotated[
         str | None,
@@ -109,39 +181,38 @@ class TeacherOptions(EndpointOptions):
     ] = 10
 
     @property
-    def llm(self) -> str | None:
-        """The LLM that is the teacher, None where it is a model of one's own."""
-        given = self.teacher or ""
-        return given.removeprefix(BLACK_BOX) if given.startswith(BLACK_BOX) else None
+    def teacher_spec(self) -> TeacherSpec:
+        """The teacher that these options name."""
+        return TeacherSpec.from_options(self)
 
     @property
-    def llm_url(self) -> str | None:
-        """Where that LLM is asked, as far as the options say."""
+    def teacher_endpoint(self) -> str | None:
+        """Where an LLM that is the teacher is asked, as far as the options say."""
         return self.base_url
 
-    @property
-    def llm_price(self) -> tuple[float, float] | None:
-        """What it costs, as far as the options say."""
+    def price_of(self, llm: str) -> tuple[float, float] | None:
+        """What an LLM that is the teacher costs, as far as the options say."""
         return self.price
 
+    def with_teacher(self, spec: TeacherSpec) -> Self:
+        """The same options with another teacher, or with one where none is named."""
+        names = _OF_ALL | _OF_LLMS | ({} if spec.llm is None else {"url": self.TEACHER_URL})
+        return dataclasses.replace(self, **{name: getattr(spec, field) for field, name in names.items()})
+
     def results(self) -> dict[str, Any]:
-        """As elsewhere; a local teacher by its whole path, so that later stages find it from any folder."""
-        values = super().results()
-        if self.llm is None:
-            values = {name: value for name, value in values.items() if name not in self.OF_LLMS}
-        if self.teacher and Path(self.teacher).exists():
-            values["teacher"] = str(Path(self.teacher).absolute())
-        if "teacher_prompt" in values and Path(self.teacher_prompt).is_file():
-            values["teacher_prompt"] = str(Path(self.teacher_prompt).absolute())
-        return values
+        """As elsewhere; of the teacher what `TeacherSpec.record` says."""
+        told = self.teacher_spec.record(self.TEACHER_URL)
+        known = {name: told.get(name, value) for name, value in super().results().items()}
+        only_llms = {self.TEACHER_URL, *_OF_LLMS.values()} - told.keys()
+        return {name: value for name, value in known.items() if name not in only_llms}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LLMOptions(TeacherOptions):
     """How an LLM is asked, what it may cost, and the teacher that checks what it writes."""
 
-    # The endpoint is the generator's too.
-    OF_LLMS: ClassVar[frozenset[str]] = TeacherOptions.OF_LLMS - {"base_url"} | {"teacher_url"}
+    # The other endpoint is the generator's.
+    TEACHER_URL: ClassVar[str] = "teacher_url"
 
     model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
     prompt: Annotated[
@@ -182,14 +253,13 @@ class LLMOptions(TeacherOptions):
         check_price("--teacher-price", self.teacher_price)
 
     @property
-    def llm_url(self) -> str | None:
+    def teacher_endpoint(self) -> str | None:
         """Where an LLM that is the teacher is asked: its own address, else the generator's."""
         return self.teacher_url or self.base_url
 
-    @property
-    def llm_price(self) -> tuple[float, float] | None:
-        """What it costs: its own price, else the generator's where it is the same LLM."""
-        return self.teacher_price or (self.price if self.llm == self.model else None)
+    def price_of(self, llm: str) -> tuple[float, float] | None:
+        """What an LLM that is the teacher costs: its own price, else the generator's where it is the same LLM."""
+        return self.teacher_price or (self.price if llm == self.model else None)
 
     def results(self) -> dict[str, Any]:
         """As elsewhere; a single prompt as its name."""

@@ -1,5 +1,6 @@
 """`cod counterfact`: writes counterfactuals, checks them against the teacher, minimises them."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_gene
 from cod_cli.counterfactuals.ledger import Ledger
 from cod_cli.counterfactuals.quality import QualityReport, Work, report
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
-from cod_cli.counterfactuals.verify import Readings, Verifier, load_judge, read_by, targets
+from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, load_judge, read_by, targets
 from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
 from cod_cli.llm.client import Session
@@ -21,9 +22,10 @@ from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate, Price, find_price
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import CounterfactualFiles, Run
-from cod_cli.teachers.llm import BlackBoxTeacher
-from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, with_endpoint
+from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint
 from cod_cli.ui import Ui
 
 
@@ -90,12 +92,21 @@ def _held_out(run: Run, settings: CounterfactSettings, n: int, labels: Sequence[
 @contextmanager
 def _teacher(
     run: Run, settings: CounterfactSettings, labels: Sequence[str], session: Session, ui: Ui
-) -> Iterator[AnyTeacher | None]:
+) -> Iterator[Teacher | None]:
     """The teacher that checks, None where none is named."""
     if not settings.teacher:
         yield None
         return
-    with open_teacher(settings, labels, run.teacher_replies, session, shots=run.shots.read(), note=ui.note) as teacher:
+    with open_teacher(
+        settings.teacher_spec,
+        labels,
+        run.teacher_replies,
+        session,
+        shots=run.shots.read(),
+        device=settings.device,
+        cache=settings.cache,
+        note=ui.note,
+    ) as teacher:
         yield teacher
 
 
@@ -105,12 +116,12 @@ def _counterfact(
     settings: CounterfactSettings,
     shots: Sequence[Shot],
     labels: list[str],
-    teacher: AnyTeacher | None,
+    teacher: Teacher | None,
     session: Session,
     ui: Ui,
 ) -> CounterfactResult | CounterfactPlan:
     started = perf_counter()
-    judge = load_judge(settings, labels, teacher)
+    judge = _judge(settings, labels, teacher)
     if files.shots.edited():
         ui.note(f"{files.shots.path} was edited by hand since it was made")
     if settings.force and not settings.dry_run:
@@ -118,7 +129,7 @@ def _counterfact(
     forget_empty_start(files)
     manifest = files.rows.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
     with _generators(run, files, settings, labels, shots, teacher, session, ui) as generators:
-        unasked = settings.dry_run and settings.llm is not None
+        unasked = settings.dry_run and settings.teacher_spec.llm is not None
         read = read_by(None if unasked else teacher, shots, labels)
         ledger = Ledger(files, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
         ledger.resume(manifest)
@@ -142,7 +153,21 @@ def _terms(run: Run, settings: CounterfactSettings) -> Terms:
         model=settings.model,
         price=find_price(settings.model, settings.price) if settings.model else None,
         accept_partial=settings.accept_partial,
-        teacher_usage=lambda: paid(settings, run.read_teacher_replies()),
+        teacher_usage=lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()),
+    )
+
+
+def _judge(settings: CounterfactSettings, labels: Sequence[str], teacher: Teacher | None) -> Judge | None:
+    """The judge of ``--judge``, None without one."""
+    if settings.judge is None:
+        return None
+    return load_judge(
+        TeacherSpec(settings.judge, labels=settings.judge_labels, max_length=settings.max_length),
+        labels,
+        writer=settings.model if settings.generator == "openai" else None,
+        teacher=teacher,
+        device=settings.device,
+        cache=settings.cache,
     )
 
 
@@ -153,7 +178,7 @@ def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
         )
     if settings.generator == "editor" and not settings.teacher:
         raise UsageError("--generator editor needs a teacher to guide it", "add --teacher")
-    if "editor" in (settings.generator, settings.fallback) and settings.llm is not None:
+    if "editor" in (settings.generator, settings.fallback) and settings.teacher_spec.llm is not None:
         raise UsageError(
             f"the editor follows the teacher's gradients, and {settings.teacher} has none",
             "let an LLM alone write: --generator openai --model MODEL; or take a model folder or Hub id as --teacher",
@@ -186,7 +211,7 @@ def _generators(
     settings: CounterfactSettings,
     labels: Sequence[str],
     shots: Sequence[Shot],
-    teacher: AnyTeacher | None,
+    teacher: Teacher | None,
     session: Session,
     ui: Ui,
 ) -> Iterator[list[Generator]]:
@@ -200,18 +225,19 @@ def _generators(
         yield [open_editor(teacher, training_texts(run, ui.note))]
 
 
-def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: AnyTeacher | None) -> CounterfactPlan:
+def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: Teacher | None) -> CounterfactPlan:
     if not isinstance(generator, OpenAIGenerator):
         raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
     everything, for_mix_cod = (
         generator.estimate([writer.request() for case in ledger.asked(budget) for writer in case.waiting()])
         for budget in (None, len(shots))
     )
-    if not isinstance(teacher, BlackBoxTeacher):
-        return CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
+    plan = CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
     texts, families = [shot.text for shot in shots], [shot.id for shot in shots]
-    checks = teacher.estimate(texts, families) + teacher.estimate(texts, families, anew=True)
-    return CounterfactPlan(everything, for_mix_cod, generator.max_attempts, teacher.name, checks)
+    if teacher is None or (of_shots := teacher.estimate(texts, families)) is None:
+        return plan
+    of_edits = teacher.estimate(texts, families, anew=True) or of_shots
+    return dataclasses.replace(plan, teacher=teacher.name, checks=of_shots + of_edits)
 
 
 def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds: float) -> CounterfactResult:

@@ -1,38 +1,37 @@
 """`cod eval`: scores every finished student and the teacher on held-out rows."""
 
-import json
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from cod_cli.data.heldout import HeldOut, rows_to_score
 from cod_cli.errors import CodError, UsageError
-from cod_cli.evaluation.baselines import answers, neighbour_logits, open_rival, require_one_price, sentence_vectors
-from cod_cli.evaluation.reference import Pairs, Reference, Unasked, followed, reference, unasked
-from cod_cli.evaluation.scores import (
-    IN_CONTEXT,
-    NEIGHBOURS,
-    TEACHER,
-    ZERO_SHOT,
-    Logits,
-    ScoreBook,
-    arms,
-    predicted,
-    scored,
+from cod_cli.evaluation.entrants import (
+    Entrant,
+    KnnEntrant,
+    LLMEntrant,
+    StudentEntrant,
+    TeacherEntrant,
+    score,
+    score_digest,
+    student_fingerprint,
 )
+from cod_cli.evaluation.reference import Pairs, Reference, Unasked, estimate_reference, reference
+from cod_cli.evaluation.scores import IN_CONTEXT, KNN, TEACHER, ZERO_SHOT, ScoreBook, arms
 from cod_cli.llm.client import Session
 from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.pacing import Limits
-from cod_cli.llm.prices import Estimate
-from cod_cli.metrics import METRICS
-from cod_cli.models import folder
-from cod_cli.models.inference import Progress, logits_of
-from cod_cli.models.load import load_classifier, load_encoder
-from cod_cli.records import Score, Student, digest
+from cod_cli.llm.prices import Estimate, prices_path
+from cod_cli.records import Score, Student
 from cod_cli.settings.eval import EvalSettings
-from cod_cli.store.jsonl import file_sha
+from cod_cli.settings.shared import BLACK_BOX, TeacherSpec
 from cod_cli.store.run import Run
+from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.llm import BlackBoxTeacher
+from cod_cli.teachers.open import open_llm, open_teacher
 from cod_cli.ui import Ui
 
 
@@ -90,7 +89,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
         raise CodError(
             f"{run.students} holds no finished student", f"train one: `cod distill {run.folder} --student MODEL`"
         )
-    require_one_price(run, settings)
+    _require_one_price(run, settings)
     if settings.in_context is not None:
         endpoint_url(settings.base_url)  # refused before anything is scored
     if settings.force and not settings.dry_run:
@@ -107,70 +106,22 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
     )
     ui.note(_what_is_used(data, rows))
     with Session(Limits.of(settings)) as session:
+        field = _Field(run, data, rows, labels, students, settings, session, ui)
         if settings.dry_run:
-            return EvalPlan(rows.split, len(rows.ids), _estimates(run, rows, labels, settings, session))
-        return _evaluate(run, data, rows, labels, students, settings, ui, session)
+            return EvalPlan(rows.split, len(rows.ids), field.estimates())
+        return field.result(*field.score())
 
 
-def _estimates(
-    run: Run, rows: HeldOut, labels: Sequence[str], settings: EvalSettings, session: Session
-) -> dict[str, Estimate]:
-    found = {}
-    missing = unasked(run, rows, labels, settings, session)
-    if missing is not None:
-        found[TEACHER] = missing
-    for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
-        with open_rival(name, run, labels, settings, session) as rival:
-            found[name] = rival.estimate(rows.texts)
-    if not found:
-        raise UsageError("--dry-run is about an LLM's cost, and none would be asked", "add --in-context openai:MODEL")
-    return found
-
-
-def _evaluate(
-    run: Run,
-    data: str,
-    rows: HeldOut,
-    labels: list[str],
-    students: Mapping[str, Student],
-    settings: EvalSettings,
-    ui: Ui,
-    session: Session,
-) -> EvalResult:
-    found = reference(run, data, rows, labels, settings, ui, session)
-    lacking = str(found) if isinstance(found, Unasked) else None
-    teacher = None if isinstance(found, Unasked) else found
-    if lacking:
-        ui.note(lacking)
-    if teacher is None and rows.truth is None:
-        raise CodError(
-            "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
+def _require_one_price(run: Run, settings: EvalSettings) -> None:
+    """Refuse one price for two LLMs: the one of ``--in-context``, and the teacher where it is asked, too."""
+    made = run.soft_labels.manifest() if settings.teacher_on_split else None
+    teacher = str(made.settings.get("teacher")) if made else ""
+    asked = sorted({name for name in (settings.in_context or "", teacher) if name.startswith(BLACK_BOX)})
+    if settings.price is not None and len(asked) > 1:
+        raise UsageError(
+            f"--price is for one LLM, and two are asked: {' and '.join(asked)}",
+            f"ask one after the other, or write both prices into {prices_path()}",
         )
-    book = ScoreBook(run, rows, labels)
-    new = [
-        *_score_teacher(book, teacher),
-        *_score_neighbours(run, book, teacher, settings, ui),
-        *_score_students(run, book, students, teacher, settings, ui),
-        *_score_llm(run, book, teacher, settings, ui, session),
-    ]
-    book.close()
-    return EvalResult(
-        data=data,
-        task=rows.task,
-        split=rows.split,
-        rows=len(rows.ids),
-        dropped=rows.dropped,
-        teacher=teacher.name if teacher else None,
-        scores=book.of([*students, *_rivals(settings)]),
-        new=tuple(new),
-        cut=tuple(name for name, student in students.items() if student.cut_from_teacher),
-        lacking=lacking,
-    )
-
-
-def _rivals(settings: EvalSettings) -> list[str]:
-    """Who is scored that is no student."""
-    return [*([NEIGHBOURS] if settings.neighbours else []), *([ZERO_SHOT, IN_CONTEXT] if settings.in_context else [])]
 
 
 def _what_is_used(data: str, rows: HeldOut) -> str:
@@ -184,136 +135,147 @@ def _what_is_used(data: str, rows: HeldOut) -> str:
     )
 
 
-def _score_teacher(book: ScoreBook, teacher: Reference | None) -> list[str]:
-    """Score the teacher where there are labels and it is not in the book; its name if it was scored."""
-    if teacher is None or book.rows.truth is None:
-        return []
-    digest = _digest(teacher.fingerprint, book.rows.digest, teacher)
-    if book.holds(TEACHER, digest):
-        return []
-    score = _score(TEACHER, None, book.rows, scored(teacher.logits, book.rows.truth, None))
-    book.put(score, digest, predicted(TEACHER, book.rows, teacher.logits))
-    return [TEACHER]
+@dataclass(frozen=True)
+class _Field:
+    """All that may be scored on one split, and how it is asked."""
 
+    run: Run
+    data: str
+    rows: HeldOut
+    labels: list[str]
+    students: Mapping[str, Student]
+    settings: EvalSettings
+    session: Session
+    ui: Ui
 
-def _score_neighbours(
-    run: Run, book: ScoreBook, teacher: Reference | None, settings: EvalSettings, ui: Ui
-) -> list[str]:
-    """Score what the shots' nearest neighbours say where that was asked for; its name if it was scored."""
-    if settings.neighbours is None:
-        return []
-    shots = run.shots.read()
-    of = json.dumps([[shot.text, shot.label] for shot in shots])
-    digest = _digest(folder.fingerprint(settings.neighbours) + of, book.rows.digest, teacher)
-    if book.holds(NEIGHBOURS, digest):
-        return []
-    encoder = load_encoder(settings.neighbours, device=settings.device)
-    pairs = teacher.pairs if teacher else Pairs()
-    texts = [*(shot.text for shot in shots), *book.rows.texts, *pairs.texts]
-    with ui.progress("Looking for neighbours", total=len(texts)) as advance:
-        vectors = sentence_vectors(encoder, texts, batch_size=settings.batch_size, progress=advance)
-    k = len(shots)
-    known = [book.labels.index(shot.label) for shot in shots]
-    everything = neighbour_logits(vectors[k:], vectors[:k], known, len(book.labels))
-    logits = everything[: len(book.rows.ids)]
-    found = scored(logits, book.rows.truth, teacher.logits if teacher else None)
-    found |= followed(pairs, teacher.all_logits, everything) if teacher else {}
-    score = _score(NEIGHBOURS, None, book.rows, found).replace(k=k, rows=k, shots=k)
-    book.put(score, digest, predicted(NEIGHBOURS, book.rows, logits))
-    return [NEIGHBOURS]
+    def estimates(self) -> dict[str, Estimate]:
+        """What asking LLMs would take, by who is asked."""
+        found = {}
+        of_teacher = estimate_reference(self.run, self.rows, self.labels, self._open_teacher)
+        if of_teacher is not None:
+            found[TEACHER] = of_teacher
+        for name in self._llms():
+            with self._open_llm(name) as llm:
+                found[name] = llm.estimate(self.rows.texts)
+        if not found:
+            raise UsageError(
+                "--dry-run is about an LLM's cost, and none would be asked", "add --in-context openai:MODEL"
+            )
+        return found
 
-
-def _score_llm(
-    run: Run, book: ScoreBook, teacher: Reference | None, settings: EvalSettings, ui: Ui, session: Session
-) -> list[str]:
-    """Score the LLM of ``--in-context`` itself, without and with shots in its prompt; the rivals that were scored."""
-    new = []
-    for name in (ZERO_SHOT, IN_CONTEXT) if settings.in_context else ():
-        with open_rival(name, run, book.labels, settings, session, ui.note) as rival:
-            digest = _digest(rival.fingerprint, book.rows.digest, teacher)
-            if book.holds(name, digest):
-                continue
-            with ui.progress(f"Asking {rival.name} ({name})", total=len(book.rows.ids)) as advance:
-                told = answers(run, rival, book.rows, settings, advance)
-        found = scored(told.logits, book.rows.truth, teacher.logits if teacher else None)
-        shots = rival.shown
-        made = {"method": "prompt", "k": shots, "rows": shots, "shots": shots, "usage": told.usage, "cost": told.cost}
-        score = _score(name, None, book.rows, found).replace(**made)
-        book.put(score, digest, predicted(name, book.rows, told.logits))
-        new.append(name)
-    return new
-
-
-def _score_students(
-    run: Run,
-    book: ScoreBook,
-    students: Mapping[str, Student],
-    teacher: Reference | None,
-    settings: EvalSettings,
-    ui: Ui,
-) -> list[str]:
-    """Score the students that are not in the book, saving after each; their names."""
-    kept = [name for name in students if run.has_weights(name)]
-    for name in students.keys() - set(kept):
-        ui.note(f"{run.student(name)} has no weights any more: its scores stay as they are")
-    digests = {name: _digest(_student_digest(run, name), book.rows.digest, teacher) for name in kept}
-    stale = [name for name, digest in digests.items() if not book.holds(name, digest)]
-    if not stale:
-        ui.note("No student is left to score")
-        return []
-    pairs = teacher.pairs if teacher else Pairs()
-    texts = [*book.rows.texts, *pairs.texts]
-    with ui.progress("Scoring", total=len(stale) * len(texts)) as advance:
-        for name in stale:
-            everything = _answers(run, students[name], texts, book.labels, settings, partial(advance, detail=name))
-            logits = everything[: len(book.rows.ids)]
-            found = scored(logits, book.rows.truth, teacher.logits if teacher else None)
-            found |= followed(pairs, teacher.all_logits, everything) if teacher else {}
-            book.put(_score(name, students[name], book.rows, found), digests[name], predicted(name, book.rows, logits))
-    return stale
-
-
-def _answers(
-    run: Run,
-    student: Student,
-    texts: Sequence[str],
-    labels: Sequence[str],
-    settings: EvalSettings,
-    progress: Progress,
-) -> Logits:
-    """A student's logits in the run's order of classes."""
-    folder = run.student(student.name)
-    classifier = load_classifier(str(folder), device=settings.device)
-    if set(classifier.labels) != set(labels):
-        raise CodError(
-            f"{folder} has the classes {', '.join(classifier.labels)}, the shots have {', '.join(labels)}",
-            f"train it again: `cod distill {run.folder} --name {student.name} --force`",
+    def score(self) -> tuple[ScoreBook, list[str], Reference | Unasked | None]:
+        """Score whoever is not in the book; the book, who was scored, and with which teacher they are compared."""
+        found = reference(
+            self.run,
+            self.data,
+            self.rows,
+            self.labels,
+            self._open_teacher,
+            self.ui,
+            ask_llm=self.settings.teacher_on_split,
         )
-    logits = logits_of(
-        classifier,
-        texts,
-        batch_size=settings.batch_size,
-        max_length=student.settings["max_length"],
-        progress=progress,
-    )
-    return logits[:, [classifier.labels.index(label) for label in labels]]
+        if isinstance(found, Unasked):
+            self.ui.note(str(found))
+        teacher = found if isinstance(found, Reference) else None
+        if teacher is None and self.rows.truth is None:
+            raise CodError(
+                "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
+            )
+        book, new = ScoreBook(self.run, self.rows, self.labels), []
+        # An LLM's journal is closed also where scoring it fails.
+        with closing(self._entrants(teacher, book)) as entrants:
+            for entrant in entrants:
+                digest = score_digest(entrant, self.rows, teacher)
+                if not book.holds(entrant.name, digest):
+                    book.put(*score(entrant, self.rows, teacher), digest)
+                    new.append(entrant.name)
+        book.close()
+        return book, new, found
 
+    def result(self, book: ScoreBook, new: list[str], found: Reference | Unasked | None) -> EvalResult:
+        """All scores on the split, and what was done for them."""
+        baselines = [*([KNN] if self.settings.neighbours else []), *self._llms()]
+        return EvalResult(
+            data=self.data,
+            task=self.rows.task,
+            split=self.rows.split,
+            rows=len(self.rows.ids),
+            dropped=self.rows.dropped,
+            teacher=found.name if isinstance(found, Reference) else None,
+            scores=book.of([*self.students, *baselines]),
+            new=tuple(new),
+            cut=tuple(name for name, student in self.students.items() if student.cut_from_teacher),
+            lacking=str(found) if isinstance(found, Unasked) else None,
+        )
 
-def _score(name: str, student: Student | None, rows: HeldOut, found: Mapping[str, Any]) -> Score:
-    made = ("method", "mix", "k", "rows", "shots", "steps", "seed", "seconds")
-    fields: dict[str, Any] = {field: getattr(student, field) if student else None for field in made}
-    measured: dict[str, Any] = {field: found.get(field) for field in (*METRICS, "boundary_by_generator")}
-    return Score(student=name, task=rows.task, split=rows.split, n=len(rows.ids), **fields, **measured)
+    def _entrants(self, teacher: Reference | None, book: ScoreBook) -> Generator[Entrant, None, None]:
+        """Who may be scored, in order; each is to be scored before the next is asked for."""
+        settings = self.settings
+        if teacher is not None and self.rows.truth is not None:
+            yield TeacherEntrant(teacher)
+        if settings.neighbours is not None:
+            yield KnnEntrant(
+                settings.neighbours,
+                self.run.shots.read(),
+                self.labels,
+                device=settings.device,
+                batch_size=settings.batch_size,
+                ui=self.ui,
+            )
+        yield from self._stale_students(teacher, book)
+        for name in self._llms():
+            with self._open_llm(name) as llm:
+                yield LLMEntrant(name, llm, self.run, self.ui)
 
+    def _stale_students(self, teacher: Reference | None, book: ScoreBook) -> Iterator[StudentEntrant]:
+        """The students that are not in the book, under one bar of progress."""
+        kept = {name: student for name, student in self.students.items() if self.run.has_weights(name)}
+        for name in self.students.keys() - kept.keys():
+            self.ui.note(f"{self.run.student(name)} has no weights any more: its scores stay as they are")
+        entrants = [self._student(name, student) for name, student in kept.items()]
+        stale = [one for one in entrants if not book.holds(one.name, score_digest(one, self.rows, teacher))]
+        if not stale:
+            self.ui.note("No student is left to score")
+            return
+        texts = len(self.rows.ids) + len((teacher.pairs if teacher else Pairs()).ids)
+        with self.ui.progress("Scoring", total=len(stale) * texts) as advance:
+            for entrant in stale:
+                yield dataclasses.replace(entrant, progress=partial(advance, detail=entrant.name))
 
-def _student_digest(run: Run, name: str) -> str:
-    """Other weights or other settings, other digits."""
-    return folder.fingerprint(run.student(name)) + file_sha(run.student(name) / "settings.yaml")
+    def _student(self, name: str, student: Student) -> StudentEntrant:
+        made_of = student_fingerprint(self.run, name)
+        return StudentEntrant(self.run, student, self.labels, made_of, self.settings.device, self.settings.batch_size)
 
+    def _llms(self) -> tuple[str, ...]:
+        """The names under which the LLM of ``--in-context`` is scored."""
+        return (ZERO_SHOT, IN_CONTEXT) if self.settings.in_context else ()
 
-def _digest(who: str, rows: str, teacher: Reference | None) -> str:
-    """16 hex digits over all that a score depends on."""
-    parts = [who, rows, teacher.fingerprint if teacher else None]
-    if teacher is not None and teacher.pairs.digest and who != teacher.fingerprint:
-        parts.append(teacher.pairs.digest)
-    return digest(parts)
+    def _open_llm(self, name: str) -> BlackBoxTeacher:
+        """The LLM of ``--in-context`` without shots in its prompt, or with."""
+        settings, shots = self.settings, self.run.shots.read()
+        spec = TeacherSpec(
+            settings.in_context or "",
+            prompt=settings.teacher_prompt,
+            demos=0 if name == ZERO_SHOT else settings.demos or len(shots),
+            votes=settings.votes,
+            url=settings.base_url,
+            price=settings.price,
+        )
+        return open_llm(
+            spec, self.labels, self.run.eval_replies, self.session, shots, cache=settings.cache, note=self.ui.note
+        )
+
+    def _open_teacher(self, spec: TeacherSpec) -> AbstractContextManager[Teacher]:
+        """The teacher that a manifest records, within this command's limits."""
+        settings = self.settings
+        return open_teacher(
+            dataclasses.replace(spec, url=spec.url or settings.base_url, price=settings.price),
+            self.labels,
+            self.run.eval_replies,
+            self.session,
+            shots=self.run.shots.read(),
+            device=settings.device,
+            cache=settings.cache,
+            batch_size=settings.batch_size,
+            note=self.ui.note,
+        )

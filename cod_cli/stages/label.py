@@ -14,9 +14,9 @@ from cod_cli.settings.label import LabelSettings
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import append_records, read_records, write_records
 from cod_cli.store.run import Run
+from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.calibration import renew_calibration
-from cod_cli.teachers.llm import BlackBoxTeacher
-from cod_cli.teachers.open import AnyTeacher, open_teacher, paid, soft_label, with_endpoint, with_recorded_teacher
+from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint, with_recorded_teacher
 from cod_cli.teachers.softlabels import flips_by_file3
 from cod_cli.ui import Ui
 
@@ -101,11 +101,13 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
     with (
         Session(Limits.of(settings)) as session,
         open_teacher(
-            settings,
+            settings.teacher_spec,
             labels,
             run.teacher_replies,
             session,
             shots=inputs.shots,
+            device=settings.device,
+            cache=settings.cache,
             batch_size=settings.batch_size,
             note=ui.note,
         ) as teacher,
@@ -116,12 +118,12 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
         return work.result(work.label(ui), started)
 
 
-def _plan(run: Run, rows: Mapping[str, Row], labels: Sequence[str], teacher: AnyTeacher) -> LabelPlan:
-    if not isinstance(teacher, BlackBoxTeacher):
-        raise UsageError(f"--dry-run is about an LLM's cost, and {teacher.name} has none")
+def _plan(run: Run, rows: Mapping[str, Row], labels: Sequence[str], teacher: Teacher) -> LabelPlan:
     known = _known(run, labels, teacher)
     missing = [row for row in rows.values() if not _fits(known.get(row.id), row, labels)]
     estimate = teacher.estimate([row.text for row in missing], [_family(row) for row in missing])
+    if estimate is None:
+        raise UsageError(f"--dry-run is about an LLM's cost, and {teacher.name} has none")
     return LabelPlan(teacher.name, len(rows), estimate)
 
 
@@ -134,13 +136,23 @@ class _Work:
     inputs: _Inputs
     rows: Mapping[str, Row]
     labels: list[str]
-    teacher: AnyTeacher
+    teacher: Teacher
 
     def label(self, ui: Ui) -> Mapping[str, SoftLabel]:
         """Write the file; its rows by id."""
         run, teacher = self.run, self.teacher
         _remark(run, self.inputs, teacher, ui)
-        calibration = renew_calibration(run, self.inputs.shots, self.settings, teacher, note=ui.note, warn=ui.warn)
+        settings = self.settings
+        calibration = renew_calibration(
+            run,
+            self.inputs.shots,
+            teacher,
+            method=settings.calibrate,
+            data=settings.calibration_data,
+            force=settings.force,
+            note=ui.note,
+            warn=ui.warn,
+        )
         if self.settings.force:
             run.archive(run.soft_labels.path, run.soft_labels.meta)
         known = _known(run, self.labels, teacher)
@@ -176,7 +188,7 @@ class _Work:
         return sum(flip.flipped for flip in found.values())
 
     def _finish(self, manifest: Manifest, done: Mapping[str, SoftLabel], counts: dict[str, int]) -> None:
-        usage, cost = paid(self.settings, self.run.read_teacher_replies())
+        usage, cost = teacher_usage(self.settings.teacher_spec, self.run.read_teacher_replies())
         complete = len(done) == len(self.rows)
         self.run.soft_labels.finish(manifest, done.values(), complete=complete, counts=counts, usage=usage, cost=cost)
 
@@ -222,7 +234,7 @@ def _read(run: Run) -> _Inputs:
     )
 
 
-def _remark(run: Run, inputs: _Inputs, teacher: AnyTeacher, ui: Ui) -> None:
+def _remark(run: Run, inputs: _Inputs, teacher: Teacher, ui: Ui) -> None:
     """Say what the user may not be aware of."""
     for file in (*inputs.files, run.soft_labels):
         if file.edited():
@@ -234,7 +246,7 @@ def _remark(run: Run, inputs: _Inputs, teacher: AnyTeacher, ui: Ui) -> None:
         ui.warn(f"going on without the cache: {teacher.cache_problem}")
 
 
-def _results(run: Run, settings: LabelSettings, teacher: AnyTeacher) -> dict[str, Any]:
+def _results(run: Run, settings: LabelSettings, teacher: Teacher) -> dict[str, Any]:
     """The settings for the manifest; the same teacher under another path is no other teacher."""
     results = settings.results()
     old = run.soft_labels.manifest()
@@ -243,7 +255,7 @@ def _results(run: Run, settings: LabelSettings, teacher: AnyTeacher) -> dict[str
     return results
 
 
-def _known(run: Run, labels: Sequence[str], teacher: AnyTeacher) -> dict[str, SoftLabel]:
+def _known(run: Run, labels: Sequence[str], teacher: Teacher) -> dict[str, SoftLabel]:
     """The soft labels that are there, by id; those of other classes or in another order do not count."""
     old = run.soft_labels.manifest()
     if old is None or old.labels != list(labels) or not run.soft_labels.path.exists():
@@ -256,7 +268,7 @@ def _fits(soft: SoftLabel | None, row: Row, labels: Sequence[str]) -> bool:
     return soft is not None and soft.text_sha == text_sha(row.text) and len(soft.logits) == len(labels)
 
 
-def _ask(run: Run, rows: Sequence[Row], teacher: AnyTeacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:
+def _ask(run: Run, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:
     """Soft labels for these rows, appended to the file chunk by chunk; and why some are missing."""
     asked: dict[str, SoftLabel] = {}
     reason = None
@@ -270,7 +282,9 @@ def _ask(run: Run, rows: Sequence[Row], teacher: AnyTeacher, ui: Ui) -> tuple[di
             texts, families = [row.text for row in chunk], [_family(row) for row in chunk]
             told = teacher.outputs(texts, families=families, progress=advance)
             fresh = [
-                soft_label(row.id, row.text, said, teacher) for row, said in zip(chunk, told.rows, strict=True) if said
+                said.soft_label(row.id, row.text, teacher.fingerprint)
+                for row, said in zip(chunk, told.rows, strict=True)
+                if said
             ]
             append_records(run.soft_labels.path, fresh)
             asked.update((soft.id, soft) for soft in fresh)

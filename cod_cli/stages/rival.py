@@ -59,7 +59,7 @@ def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
     if not settings.teacher:
         raise UsageError("no teacher is named", "add --teacher with a model folder or Hub id")
     labels, cfes = run.shots.require().labels, run.counterfactuals.manifest()
-    teacher = load_teacher(settings, labels)
+    teacher = load_teacher(settings.teacher_spec, labels, device=settings.device, cache=settings.cache)
     material = Material(run, run.shots.read(), labels, teacher, cfes.settings if cfes else {}, ui.note)
     target = settings.target or material.recorded.get("target") or "nearest"
     if target not in ("nearest", "all", *labels):

@@ -7,7 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cod_cli.llm.prices import Estimate
 from cod_cli.models.inference import Progress
+from cod_cli.records import SoftLabel, text_sha
 
 Source = Literal["logits", "logprobs", "votes"]
 
@@ -24,6 +26,17 @@ class Output:
     source: Source
     covered_mass: float = 1.0
 
+    def soft_label(self, row_id: str, text: str, teacher: str) -> SoftLabel:
+        """As it stands on disk for a row; ``teacher`` is a fingerprint."""
+        return SoftLabel(
+            id=row_id,
+            text_sha=text_sha(text),
+            logits=[round(value, 6) for value in self.logits],
+            teacher=teacher,
+            source=self.source,
+            covered_mass=round(self.covered_mass, 6),
+        )
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -37,7 +50,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Teacher(Protocol):
-    """Whose decisions a student learns.
+    """Whose decisions a student learns: a model of one's own, or an LLM; what both kinds offer.
 
     ``logits`` has a row for each text and a column for each of ``labels``; ``fingerprint`` changes with whatever
     changes them.
@@ -71,6 +84,33 @@ class Teacher(Protocol):
     @property
     def cheap(self) -> bool:
         """Whether asking costs no money, so that many texts may be tried."""
+        ...
+
+    @property
+    def new_outputs(self) -> int:
+        """How many texts it was asked about whose output no cache had."""
+        ...
+
+    @property
+    def cache_size(self) -> int:
+        """Outputs that its cache holds for all runs, those of other teachers of its sort included."""
+        ...
+
+    @property
+    def cache_problem(self) -> str | None:
+        """Why nothing could be kept, None where all is well."""
+        ...
+
+    def outputs(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+    ) -> Outputs:
+        """What it says of each text, as far as it answers; ``progress`` is told of each text that is settled."""
+        ...
+
+    def estimate(
+        self, texts: Sequence[str], families: Sequence[str | None] | None = None, *, anew: bool = False
+    ) -> Estimate | None:
+        """What asking about these texts would take, None where it costs nothing; ``anew``: as if nobody had asked."""
         ...
 
     def logits(

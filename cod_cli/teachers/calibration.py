@@ -13,10 +13,8 @@ from cod_cli.data.source import load_table, local_path
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import Floats, accuracy, brier, ece, softmax
 from cod_cli.records import Calibration, Shot
-from cod_cli.settings.label import LabelSettings
 from cod_cli.store.run import Run
 from cod_cli.teachers.base import Teacher
-from cod_cli.teachers.open import AnyTeacher
 
 # Inputs that say nothing (Zhao et al. 2021).
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -43,21 +41,34 @@ class _Labelled:
 def renew_calibration(
     run: Run,
     shots: Sequence[Shot],
-    settings: LabelSettings,
-    teacher: AnyTeacher,
+    teacher: Teacher,
     *,
+    method: Literal["none", "contextual", "temperature"] | None,
+    data: str | None,
+    force: bool,
     note: Callable[[str], object],
     warn: Callable[[str], object],
 ) -> Calibration | None:
-    """How a run's labels will be read: as asked for; else as it was fitted before, for this teacher."""
-    old = None if settings.force else run.soft_labels.manifest()
+    """How a run's labels will be read: as asked for; else as it was fitted before, for this teacher.
+
+    Args:
+        run: whose labels.
+        shots: its shots.
+        teacher: who labels.
+        method: what to fit, or ``none``; None leaves all as it is.
+        data: see `calibrate`.
+        force: whether what was fitted before is given up.
+        note: told that students are older than the calibration.
+        warn: told what makes it doubtful.
+    """
+    old = None if force else run.soft_labels.manifest()
     before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
-    if settings.calibrate is None:
+    if method is None:
         return before
-    if settings.calibrate == "none":
+    if method == "none":
         found = None
     else:
-        found = calibrate(settings.calibrate, teacher, run, shots, settings.calibration_data)
+        found = calibrate(method, teacher, run, shots, data)
         for doubt in _doubts(found, teacher):
             warn(doubt)
     if found != before and run.student_names():
@@ -65,7 +76,7 @@ def renew_calibration(
     return found
 
 
-def _doubts(found: Calibration, teacher: AnyTeacher) -> Iterator[str]:
+def _doubts(found: Calibration, teacher: Teacher) -> Iterator[str]:
     if found.rows < FEW_ROWS:
         yield f"{found.rows} rows say little about calibration"
     if found.method == "temperature" and min(abs(found.temperature - end) for end in TEMPERATURES) < 0.01:

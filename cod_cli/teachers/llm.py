@@ -83,7 +83,7 @@ class BlackBoxTeacher:
         self._cache = OutputCache(cache or Cache(None), origin, classes=len(labels), votes=votes)
         self._prompt, self._codes = prompt, class_codes(labels)
         self._shots, self._demos, self._votes = list(shots) if demos else [], demos, votes
-        self._price, self._note = price, note or (lambda text: None)
+        self.price, self._note = price, note or (lambda text: None)
         self._source: Literal["logprobs", "votes"] | None = None
         self._heard = False
         self._known: dict[str, Output] = {}
@@ -115,6 +115,11 @@ class BlackBoxTeacher:
     def queries(self) -> int:
         """How many different questions it was asked, answers from the cache included."""
         return len(self._known)
+
+    @property
+    def questions(self) -> frozenset[str]:
+        """Under which names the journal keeps the questions that it has answered."""
+        return frozenset(self._known)
 
     @property
     def cache_size(self) -> int:
@@ -178,11 +183,7 @@ class BlackBoxTeacher:
         """
         asked = self._questions(texts, families)
         requests = [self._request(question) for question in (asked if anew else self._look_up(asked))]
-        return estimate(((r, "A") for r in requests if anew or not self.client.known(r)), self._price)
-
-    def question_keys(self, texts: Sequence[str]) -> set[str]:
-        """Under which names the journal keeps the questions about these texts."""
-        return {question.key for question in self._questions(texts, None)}
+        return estimate(((r, "A") for r in requests if anew or not self.client.known(r)), self.price)
 
     def _questions(self, texts: Sequence[str], families: Sequence[str | None] | None) -> list[_Question]:
         return [self._question(*pair) for pair in zip(texts, families or [None] * len(texts), strict=True)]

@@ -1,4 +1,4 @@
-"""Teachers: who says how probable each class is for a text, in the run's label order."""
+"""A classifier of one's own as teacher, and how its classes are mapped to those of the run."""
 
 import copy
 import difflib
@@ -85,6 +85,11 @@ class WhiteBoxTeacher:
         own = np.array(rows, dtype=np.float32).reshape(len(texts), len(self.labels))
         return own[:, self.order]
 
+    def estimate(
+        self, texts: Sequence[str], families: Sequence[str | None] | None = None, *, anew: bool = False
+    ) -> None:
+        """It costs no money."""
+
     @property
     def queries(self) -> int:
         """The different texts that were asked about, and one for each text whose gradient was."""
@@ -116,47 +121,54 @@ class WhiteBoxTeacher:
         self.new_outputs += len(fresh)
 
 
-def map_labels(teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None) -> list[int]:
+def map_labels(
+    teachers: Sequence[str], labels: Sequence[str], renamed: str | None = None, *, role: str = "teacher"
+) -> list[int]:
     """For each of ``labels`` its index among the teacher's.
 
     Args:
         teachers: the teacher's own names, in the order of its logits.
         labels: the run's.
         renamed: the value of ``--teacher-labels``, ``LABEL_0=negative,LABEL_1=positive``.
+        role: ``teacher``, or ``judge`` for ``--judge-labels``, as messages call it.
+
+    Raises:
+        UsageError: a name is renamed that is not there, or to one that is not there.
+        CodError: names are left that do not match.
     """
-    names = _rename(teachers, labels, renamed)
+    names = _rename(teachers, labels, renamed, role)
     order = {label: index for index, label in enumerate(names) if label in labels}
     for index, name in enumerate(names):
         alike = [label for label in labels if label not in order and label.casefold() == name.casefold()]
         if name not in order and len(alike) == 1:
             order[alike[0]] = index
     if len(order) < len(labels) or len(set(order.values())) < len(teachers):
-        raise _mismatch(teachers, labels, order)
+        raise _mismatch(teachers, labels, order, role)
     return [order[label] for label in labels]
 
 
-def _rename(teachers: Sequence[str], labels: Sequence[str], renamed: str | None) -> list[str]:
-    new = parse_names("--teacher-labels", renamed) if renamed else {}
+def _rename(teachers: Sequence[str], labels: Sequence[str], renamed: str | None, role: str) -> list[str]:
+    new = parse_names(f"--{role}-labels", renamed) if renamed else {}
     strangers = [
         *(name for name in new if name not in teachers),
         *(name for name in new.values() if name not in labels),
     ]
     if strangers:
         raise UsageError(
-            f"--teacher-labels: there is no label {strangers[0]!r}",
-            f"the teacher's are {', '.join(teachers)}; the shots' are {', '.join(labels)}",
+            f"--{role}-labels: there is no label {strangers[0]!r}",
+            f"the {role}'s are {', '.join(teachers)}; the shots' are {', '.join(labels)}",
         )
     return [new.get(name, name) for name in teachers]
 
 
-def _mismatch(teachers: Sequence[str], labels: Sequence[str], order: Mapping[str, int]) -> CodError:
-    message = f"the teacher's labels ({', '.join(teachers)}) are not those of the shots ({', '.join(labels)})"
+def _mismatch(teachers: Sequence[str], labels: Sequence[str], order: Mapping[str, int], role: str) -> CodError:
+    message = f"the {role}'s labels ({', '.join(teachers)}) are not those of the shots ({', '.join(labels)})"
     if len(teachers) != len(labels):
-        return CodError(message, f"use a teacher with these {len(labels)} classes; `cod teach` makes one")
+        return CodError(message, f"use a {role} with these {len(labels)} classes; `cod teach` makes one")
     left = [name for index, name in enumerate(teachers) if index not in order.values()]
     right = [label for label in labels if label not in order]
     guesses = ",".join(f"{name}={guess}" for name, guess in zip(left, _guess(left, right), strict=True))
-    return CodError(message, f"say which is which, after checking this guess: --teacher-labels {shlex.quote(guesses)}")
+    return CodError(message, f"say which is which, after checking this guess: --{role}-labels {shlex.quote(guesses)}")
 
 
 def _guess(left: Sequence[str], right: Sequence[str]) -> list[str]:

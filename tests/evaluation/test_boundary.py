@@ -7,7 +7,7 @@ import pytest
 
 from cod_cli import metrics
 from cod_cli.data.heldout import HeldOut
-from cod_cli.evaluation.reference import Pairs, followed, held_out_pairs
+from cod_cli.evaluation.reference import Pairs, boundary_agreement_by_generator, held_out_pairs
 from cod_cli.records import Counterfactual, Shot
 from cod_cli.store.run import Run
 
@@ -34,13 +34,13 @@ def test_shares_are_over_all_pairs_and_by_who_wrote_them() -> None:
     pairs = Pairs(("a", "b", "c"), ("x", "y", "z"), (0, 2, 0), ("editor", "editor", "openai:m"))
     teacher = np.array([NEG, POS, POS, POS, NEG, POS], dtype=np.float32)
     student = np.array([NEG, NEG, POS, POS, POS, NEG], dtype=np.float32)
-    found = followed(pairs, teacher, student)
+    found = boundary_agreement_by_generator(pairs, teacher, student)
     assert found["boundary_agreement"] == pytest.approx(1 / 3, abs=1e-6)
     assert found["boundary_by_generator"] == {"editor": 0.5, "openai:m": 0.0}
 
 
 def test_without_pairs_there_is_no_number() -> None:
-    assert followed(Pairs(), np.array([NEG]), np.array([NEG])) == {}
+    assert boundary_agreement_by_generator(Pairs(), np.array([NEG]), np.array([NEG])) == {}
     assert Pairs().digest is None
 
 

@@ -278,6 +278,15 @@ def test_a_judge_of_other_classes_is_refused_by_its_own_name(run: Run, teacher_f
     assert "--judge-labels" in str(caught.value.hint)
 
 
+def test_names_that_the_judge_does_not_have_are_a_usage_error_about_the_judge(
+    run: Run, teacher_folder: Path, second_opinion: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"--judge-labels: there is no label 'bad'") as caught:
+        write(run, teacher_folder, generator="editor", judge=str(second_opinion), judge_labels="bad=negative")
+    assert "the judge's are" in str(caught.value.hint)
+    assert "--teacher" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [

@@ -18,6 +18,7 @@ from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sample import SampleSettings
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.label import label
@@ -80,9 +81,7 @@ def run_data(run: Run, split: str) -> list[str]:
 
 
 def teacher_of(folder: Path) -> WhiteBoxTeacher:
-    from cod_cli.settings.shared import TeacherOptions
-
-    return load_teacher(TeacherOptions(teacher=str(folder), cache=False), LABELS)
+    return load_teacher(TeacherSpec(str(folder)), LABELS, cache=False)
 
 
 @pytest.mark.parametrize("kind", ["eda", "aeda"])

@@ -16,6 +16,7 @@ from cod_cli.llm.pacing import Limits
 from cod_cli.records import Shot, TeacherReply
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.cache import Cache, default_path
 from cod_cli.teachers.llm import BlackBoxTeacher
 from cod_cli.teachers.open import open_teacher
@@ -65,7 +66,9 @@ def opened(llm: FakeLLM, folder: Path, note: Callable[[str], object] | None = No
     replies = folder / "3-replies.jsonl"
     with (
         Session(Limits.of(settings)) as session,
-        open_teacher(settings, LABELS, replies, session, shots=SHOTS, note=note) as teacher,
+        open_teacher(
+            settings.teacher_spec, LABELS, replies, session, shots=SHOTS, cache=settings.cache, note=note
+        ) as teacher,
     ):
         yield teacher
 
@@ -322,24 +325,25 @@ def test_options_that_do_not_fit_are_refused_before_a_file_is_made(
     llm: FakeLLM, tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
     settings = LabelSettings(**{"teacher": "openai:m", "base_url": llm.url} | options)
-    with pytest.raises(UsageError, match=said), open_teacher(settings, LABELS, tmp_path / "3-replies.jsonl", Session()):
+    replies, session = tmp_path / "3-replies.jsonl", Session(Limits.of(settings))
+    with pytest.raises(UsageError, match=said), open_teacher(settings.teacher_spec, LABELS, replies, session):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_more_classes_than_letters_are_refused(llm: FakeLLM, tmp_path: Path) -> None:
-    settings = LabelSettings(teacher="openai:m", base_url=llm.url)
+    spec = TeacherSpec("openai:m", url=llm.url)
     with pytest.raises(UsageError, match="there are 30"):
-        open_teacher(settings, [str(i) for i in range(30)], tmp_path / "r.jsonl", Session()).__enter__()
+        open_teacher(spec, [str(i) for i in range(30)], tmp_path / "r.jsonl", Session()).__enter__()
 
 
 def test_in_counterfact_the_teacher_may_live_elsewhere_and_cost_otherwise() -> None:
     same = CounterfactSettings(teacher="openai:m", model="m", base_url="http://a/v1", price=(1.0, 2.0))
-    assert (same.llm_url, same.llm_price) == ("http://a/v1", (1.0, 2.0))
+    assert (same.teacher_spec.url, same.teacher_spec.price) == ("http://a/v1", (1.0, 2.0))
     other = CounterfactSettings(
         teacher="openai:t", model="m", base_url="http://a/v1", teacher_url="http://b/v1", price=(1.0, 2.0)
     )
-    assert (other.llm_url, other.llm_price) == ("http://b/v1", None)
+    assert (other.teacher_spec.url, other.teacher_spec.price) == ("http://b/v1", None)
     with pytest.raises(UsageError, match="--teacher-price"):
         CounterfactSettings(teacher_price=(-1.0, 0.0))
 

@@ -11,7 +11,7 @@ from cod_cli.metrics import flips
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
 from cod_cli.settings.label import LabelSettings
-from cod_cli.settings.shared import TeacherOptions
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.cache import default_path
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher, map_labels
@@ -22,8 +22,8 @@ LABELS = ["negative", "positive"]
 TEXTS = [text for text, _ in sentences(12, seed=3)]
 
 
-def teacher(folder: Path, labels: list[str] = LABELS, **options: object) -> WhiteBoxTeacher:
-    return load_teacher(TeacherOptions(teacher=str(folder), **options), labels)  # type: ignore[arg-type]
+def teacher(folder: Path, labels: list[str] = LABELS, *, max_length: int = 256, cache: bool = True) -> WhiteBoxTeacher:
+    return load_teacher(TeacherSpec(str(folder), max_length=max_length), labels, cache=cache)
 
 
 def logits(*probs: float) -> list[float]:
@@ -164,12 +164,12 @@ def test_two_labels_renamed_to_one_are_refused() -> None:
 
 def test_where_weights_are_needed_an_llm_is_refused() -> None:
     with pytest.raises(UsageError, match="weights are not at hand"):
-        load_teacher(TeacherOptions(teacher="openai:gpt-4o"), LABELS)
+        load_teacher(TeacherSpec("openai:gpt-4o"), LABELS)
 
 
 def test_no_teacher_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no teacher"):
-        load_teacher(LabelSettings(), LABELS)
+        load_teacher(LabelSettings().teacher_spec, LABELS)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cod_cli.report.why import fisher
 from cod_cli.report.why.crossing import Pair, Segments, crossings
 from cod_cli.report.why.explain import HELD_OUT, OWN, Measurement, Measurements
 from cod_cli.report.why.fisher import features_of
-from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import Run
 from cod_cli.teachers.local import WhiteBoxTeacher
 from cod_cli.teachers.open import load_teacher
@@ -94,11 +94,9 @@ class _Teachers:
         Raises:
             CodError: it is an LLM, it is gone, or it has changed.
         """
-        names = ("teacher", "teacher_labels", "max_length")
-        asked = {name: made.settings[name] for name in names if name in made.settings}
-        if self._loaded is None or self._loaded[0] != (asked, made.labels):
-            settings = LabelSettings(**asked, device=self.device, cache=False)
-            self._loaded = (asked, made.labels), _load(settings, made.labels)
+        spec = TeacherSpec.from_manifest(made.settings)
+        if self._loaded is None or self._loaded[0] != (spec, made.labels):
+            self._loaded = (spec, made.labels), _load(spec, made.labels, self.device)
         teacher = self._loaded[1]
         if isinstance(teacher, CodError):
             raise teacher
@@ -107,11 +105,11 @@ class _Teachers:
         return teacher
 
 
-def _load(settings: LabelSettings, labels: Sequence[str]) -> WhiteBoxTeacher | CodError:
-    if settings.llm is not None:
-        return CodError(f"the teacher is {settings.teacher}, and nobody sees the features of an LLM behind an endpoint")
+def _load(spec: TeacherSpec, labels: Sequence[str], device: str) -> WhiteBoxTeacher | CodError:
+    if spec.llm is not None:
+        return CodError(f"the teacher is {spec.name}, and nobody sees the features of an LLM behind an endpoint")
     try:
-        return load_teacher(settings, labels)
+        return load_teacher(spec, labels, device=device, cache=False)
     except CodError as error:
         return CodError(f"the teacher is not at hand: {error.message}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cod_cli.data.heldout import rows_to_score
 from cod_cli.evaluation.scores import ZERO_SHOT
 from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate
 from cod_cli.mixes import OTHER_BUDGET, RIVALS
 from cod_cli.records import SweepPlan
@@ -105,7 +106,7 @@ def _split(run: Run, plan: RunPlan, *, asked_before: bool) -> Iterator[Estimate]
         found = evaluate(run, dataclasses.replace(plan.eval, dry_run=True), Ui.silent())
         estimates = found.estimates if isinstance(found, EvalPlan) else {}
         yield from (asked for name, asked in estimates.items() if not (asked_before and name == ZERO_SHOT))
-    if plan.eval.teacher_on_split and plan.label.llm:
+    if plan.eval.teacher_on_split and plan.label.teacher_spec.llm:
         labels = run.shots.require().labels
         _, rows = rows_to_score(
             run,
@@ -116,7 +117,11 @@ def _split(run: Run, plan: RunPlan, *, asked_before: bool) -> Iterator[Estimate]
             label_column=plan.eval.label_column,
             label_names=plan.eval.label_names,
         )
-        with Session() as session, open_llm(plan.label, labels, run.eval_replies, session, run.shots.read()) as teacher:
+        spec, shots = plan.label.teacher_spec, run.shots.read()
+        with (
+            Session(Limits.of(plan.label)) as session,
+            open_llm(spec, labels, run.eval_replies, session, shots, cache=plan.label.cache) as teacher,
+        ):
             yield teacher.estimate(rows.texts)
 
 
@@ -136,7 +141,7 @@ def _texts(run: Run, plan: RunPlan) -> Iterator[Estimate]:
             if found.checks and not checked:
                 checked = True
                 yield found.checks
-    if plan.label.llm and not checked:
+    if plan.label.teacher_spec.llm and not checked:
         labelled = label(run, dataclasses.replace(plan.label, dry_run=True), Ui.silent())
         if isinstance(labelled, LabelPlan):
             yield labelled.estimate

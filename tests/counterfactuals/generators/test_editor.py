@@ -13,7 +13,7 @@ from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Shot
-from cod_cli.settings.shared import TeacherOptions
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.teachers.local import WhiteBoxTeacher
 from cod_cli.teachers.open import load_teacher
 from tests.models.tiny import Family, sentences, tiny_classifier, trained_teacher, vocabulary
@@ -22,7 +22,7 @@ LABELS = ("negative", "positive")
 
 
 def teacher_in(folder: Path, labels: tuple[str, ...] = LABELS) -> WhiteBoxTeacher:
-    return load_teacher(TeacherOptions(teacher=str(folder), cache=False), labels)
+    return load_teacher(TeacherSpec(str(folder)), labels, cache=False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from cod_cli.errors import CodError
-from cod_cli.evaluation.baselines import N_NEIGHBOURS, neighbour_logits, sentence_vectors
+from cod_cli.evaluation.baselines import NEIGHBOURS, knn_logits, sentence_vectors
 from cod_cli.models.load import load_encoder
 from tests.models.tiny import Family, tiny_base
 
@@ -35,14 +35,14 @@ def test_a_text_is_the_mean_of_its_tokens_at_length_one(tmp_path: Path, family: 
 
 def test_votes_are_weighted_by_cosine_with_one_vote_shared_by_all() -> None:
     # Two shots of class 0 at 0° and 60°, one of class 1 at 30°, one of class 2 opposite.
-    probs = np.exp(neighbour_logits(unit(0), unit(0, 60, 30, 180), [0, 0, 1, 2], 3))[0]
+    probs = np.exp(knn_logits(unit(0), unit(0, 60, 30, 180), [0, 0, 1, 2], 3))[0]
     votes = [1 + 0.5 + 1 / 3, math.sqrt(3) / 2 + 1 / 3, 0 + 1 / 3]
     np.testing.assert_allclose(probs, np.array(votes) / sum(votes), atol=1e-6)
 
 
 def test_only_the_nearest_vote() -> None:
-    near, far = [float(10 + i) for i in range(N_NEIGHBOURS)], [50.0] * 20
-    probs = np.exp(neighbour_logits(unit(0), unit(*far, *near), [1] * 20 + [0] * N_NEIGHBOURS, 2))[0]
+    near, far = [float(10 + i) for i in range(NEIGHBOURS)], [50.0] * 20
+    probs = np.exp(knn_logits(unit(0), unit(*far, *near), [1] * 20 + [0] * NEIGHBOURS, 2))[0]
     total = np.cos(np.radians(near)).sum()
     np.testing.assert_allclose(probs, [(total + 0.5) / (total + 1), 0.5 / (total + 1)], atol=1e-6)
 
