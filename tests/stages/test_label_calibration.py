@@ -73,7 +73,7 @@ def test_rows_that_the_student_trains_on_are_no_held_out_rows(run: Run, teacher_
 
 def test_rows_of_rivals_are_no_held_out_rows(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
     text = "somewhat different words"
-    finish(run.rival("eda"), [CFES[0].replace(id=f"{CFES[0].id}@eda", text=text, kind="eda")])
+    finish(run.rival("eda").rows, [CFES[0].replace(id=f"{CFES[0].id}@eda", text=text, kind="eda")])
     data = write(tmp_path / "mixed.jsonl", [(text, "negative"), *ROWS])
     found = ask(run, teacher_folder, calibrate="temperature", calibration_data=str(data)).calibration
     assert found is not None
