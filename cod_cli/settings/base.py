@@ -62,9 +62,13 @@ class Settings:
 
     def explicit(self) -> dict[str, Any]:
         """The options that were given: those that a user named, and those that are not as they are by default."""
-        options = (field for field in dataclasses.fields(self) if field.name in options_of(type(self)))
-        values = {field.name: (getattr(self, field.name), field.default) for field in options}
-        return {name: value for name, (value, default) in values.items() if name in self.named or value != default}
+        options = options_of(type(self))
+        values = {field.name: (getattr(self, field.name), field.default) for field in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, (value, default) in values.items()
+            if name in options and (name in self.named or value != default)
+        }
 
     def results(self) -> dict[str, Any]:
         """The options that change results, for the manifest, with tuples as lists and paths as text."""
