@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
-    from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary
+    from cod_cli.stages.show import PromptText, QualitySummary, RejectedAttempts, ShownPairs
     from cod_cli.stages.sweep.cells import SweepResult
     from cod_cli.stages.sweep.estimate import SweepEstimate
     from cod_cli.stages.teach import TeachResult
@@ -189,13 +189,13 @@ def teach(result: TeachResult) -> RenderableType:
     )
 
 
-def show(result: Pairs | Rejected | Summary | PromptText) -> RenderableType:
+def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) -> RenderableType:
     """Whichever of them was asked for."""
-    from cod_cli.stages.show import Pairs, PromptText, Rejected
+    from cod_cli.stages.show import PromptText, RejectedAttempts, ShownPairs
 
-    if isinstance(result, Pairs):
+    if isinstance(result, ShownPairs):
         return tables.pairs(result.pairs)
-    if isinstance(result, Rejected):
+    if isinstance(result, RejectedAttempts):
         attempts = tables.attempts(result.attempts, result.sources)
         return Group(tables.counts("Attempts", result.counts), attempts)
     return printable(result.text) if isinstance(result, PromptText) else tables.quality(result.quality)

@@ -1,4 +1,7 @@
-"""The state of `cod counterfact`: what each (shot, target) has got so far, kept on disk."""
+"""What `cod counterfact` still has to ask for and what it has got: cases, what each writer tried for them, the ledger.
+
+A *case* is a (shot, target) pair that a counterfactual is wanted for. Whatever is settled is kept on disk.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""From a candidate text to an accepted counterfactual or a reason: gates, teacher, revert pass."""
+"""From a candidate text to an accepted counterfactual or a reason: gates, teacher, revert pass, and the judge.
+
+Also what must be known before: what the teacher says of the shots, and so which class each is to be edited into.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

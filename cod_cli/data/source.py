@@ -1,5 +1,7 @@
 """Reading any data source: a built-in task, a data set on the Hub, a file, or a folder with one file per split.
 
+The Hub is asked through `datasets`, which only this module imports, and not waited for where it does not answer.
+
 White space around a text is not part of it. One file is one split, called ``all``.
 """
 

@@ -113,6 +113,7 @@ def _tweets() -> dict[str, list[dict[str, str]]]:
         if sentiment in by_label:
             by_label[sentiment].append({"text": text, "label": sentiment})
     for rows in by_label.values():
+        # Not `data.draw.shuffled`: the numbers that are published are those of these rows.
         random.Random(0).shuffle(rows)
     return by_label
 

@@ -18,7 +18,7 @@ from cod_cli.ui import Ui
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ShownPairs:
     """CFEs, each with the text that it was made from; ``total`` counts those that are not shown, too."""
 
     total: int
@@ -31,7 +31,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedAttempts:
     """Attempts that led to no CFE; ``counts`` are over all attempts by status, ``sources`` the shots' texts by id."""
 
     counts: dict[str, int]
@@ -45,7 +45,7 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class Summary:
+class QualitySummary:
     """How good the CFEs are and what they took."""
 
     quality: QualityReport
@@ -70,7 +70,9 @@ class PromptText:
         return asdict(self)
 
 
-def show(run: Run | None, settings: ShowSettings, ui: Ui) -> Pairs | Rejected | Summary | PromptText:
+def show(
+    run: Run | None, settings: ShowSettings, ui: Ui
+) -> ShownPairs | RejectedAttempts | QualitySummary | PromptText:
     """Show one thing about a run; without a run, a prompt.
 
     Raises:
@@ -92,7 +94,7 @@ def show(run: Run | None, settings: ShowSettings, ui: Ui) -> Pairs | Rejected | 
     if labelled is not None and labelled.complete:
         cfes = with_flips_by_file3(cfes, shots, run.soft_labels.read(), labelled.labels)
     if settings.summary:
-        return Summary(_quality(run, shots, cfes))
+        return QualitySummary(_quality(run, shots, cfes))
     if settings.rejected:
         return _rejected(run, shots, settings, ui)
     return _pairs(shots, cfes, settings, ui)
@@ -112,13 +114,13 @@ def _quality(run: Run, shots: Sequence[Shot], cfes: Sequence[Counterfactual]) ->
     return report(Work(shots, cfes, run.cfe_files.read_attempts(), run.cfe_files.read_replies(), price))
 
 
-def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -> Rejected:
+def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -> RejectedAttempts:
     attempts = run.cfe_files.read_attempts()
     rejected = [row for row in attempts if row.status != "accepted"]
     if settings.only:
         rejected = [row for row in rejected if settings.only in (row.shot_id, f"{row.shot_id}~{row.target}")]
     _say_what_is_left(len(rejected), settings.limit, ui)
-    return Rejected(
+    return RejectedAttempts(
         counts=dict(Counter(row.status for row in attempts).most_common()),
         total=len(rejected),
         attempts=tuple(rejected[: settings.limit]),
@@ -126,7 +128,7 @@ def _rejected(run: Run, shots: Sequence[Shot], settings: ShowSettings, ui: Ui) -
     )
 
 
-def _pairs(shots: Sequence[Shot], cfes: Sequence[Counterfactual], settings: ShowSettings, ui: Ui) -> Pairs:
+def _pairs(shots: Sequence[Shot], cfes: Sequence[Counterfactual], settings: ShowSettings, ui: Ui) -> ShownPairs:
     pairs = with_sources(shots, cfes)
     if len(pairs) < len(cfes):
         ui.note(f"{len(cfes) - len(pairs)} CFEs are not shown: their shots are gone")
@@ -136,7 +138,7 @@ def _pairs(shots: Sequence[Shot], cfes: Sequence[Counterfactual], settings: Show
             hint = f"give the id of a shot or of a CFE, such as {shots[0].id}" if shots else None
             raise CodError(f"there is no CFE with the id {settings.only!r}", hint)
     _say_what_is_left(len(pairs), settings.limit, ui)
-    return Pairs(len(pairs), tuple(pairs[: settings.limit]))
+    return ShownPairs(len(pairs), tuple(pairs[: settings.limit]))
 
 
 def _say_what_is_left(total: int, limit: int, ui: Ui) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cod_cli.errors import CodError, UsageError
 from cod_cli.records import Attempt, Counterfactual, Reply, Shot, SoftLabel, text_sha
 from cod_cli.settings.show import ShowSettings
-from cod_cli.stages.show import Pairs, PromptText, Rejected, Summary, show
+from cod_cli.stages.show import PromptText, QualitySummary, RejectedAttempts, ShownPairs, show
 from cod_cli.store.jsonl import to_line, write_records
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
@@ -94,7 +94,7 @@ def run_show(run: Run | None, ui: Ui | None = None, **options: Any) -> Any:
 
 def test_every_cfe_comes_with_its_shots_text(run: Run) -> None:
     found = run_show(run)
-    assert isinstance(found, Pairs)
+    assert isinstance(found, ShownPairs)
     assert found.pairs == ((CFES[0], SHOTS[0].text), (CFES[1], SHOTS[1].text))
 
 
@@ -172,7 +172,7 @@ def test_pairs_as_json_hold_the_records_and_their_sources_text(run: Run) -> None
 
 def test_rejected_attempts_come_with_reasons_and_counts_of_all(run: Run) -> None:
     found = run_show(run, rejected=True)
-    assert isinstance(found, Rejected)
+    assert isinstance(found, RejectedAttempts)
     assert [row.status for row in found.attempts] == ["unchanged", "teacher-wrong"]
     assert found.counts == {"accepted": 2, "unchanged": 1, "teacher-wrong": 1}
     assert found.sources[SHOTS[0].id] == SHOTS[0].text
@@ -207,7 +207,7 @@ def test_the_summary_measures_files_and_replies(run: Run) -> None:
     )
     write_records(run.cfe_files.replies, [reply])
     found = run_show(run, summary=True)
-    assert isinstance(found, Summary)
+    assert isinstance(found, QualitySummary)
     overall = found.quality.overall
     assert (overall.requests, overall.accepted, overall.teacher_wrong) == (3, 2, 1)
     assert (overall.first_flip_rate, overall.flip_rate) == (0.5, 1.0)

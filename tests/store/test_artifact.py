@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cod_cli.errors import CodError
+from cod_cli.store.artifact import changed_settings
 from cod_cli.store.run import Run
 
 
@@ -21,3 +22,10 @@ def test_a_file_of_an_earlier_version_is_not_refused_for_an_option_that_it_did_n
     found = shots.check({"data": "d", "new_option": 0.8})
     assert found is not None
     assert found.settings == {"data": "d"}
+
+
+def test_an_option_that_came_later_is_compared_with_what_it_was_by_default() -> None:
+    was, wanted = {"epochs": 8, "gone": 1}, {"epochs": 8, "lora": 4}
+    assert changed_settings(was, wanted) == []
+    assert changed_settings(was, wanted, {"lora": None}) == ["lora: None → 4"]
+    assert changed_settings(was, {"epochs": 8, "lora": None}, {"lora": None}) == []

@@ -16,6 +16,8 @@ from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
 EDA_ALPHA = 0.1
+# `sample`, `choice` and `randint` are not promised to draw the same in every version of Python, as `data.draw` does:
+# rows that other draws would make are rows of another rival, and those of earlier runs could not be made again.
 MARKS = (".", ";", "?", ":", "!", ",")
 # Neighbours that count as synonyms.
 SYNONYMS = 5

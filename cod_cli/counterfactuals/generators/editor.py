@@ -2,6 +2,7 @@
 
 Replacements come from the neighbourhood of each word in the teacher's own embedding table; the gradient of the class
 margin ranks them to first order, as in HotFlip (Ebrahimi et al., arXiv 1712.06751), and the teacher has the last word.
+The lexicon says which words there are to choose from, with their embeddings: those that the training texts use often.
 """
 
 from collections import Counter
