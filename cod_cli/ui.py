@@ -1,6 +1,7 @@
 """Everything that is shown to a person: results on stdout, progress and messages on stderr."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +46,19 @@ class Ui:
     def silent(cls) -> "Ui":
         """A Ui that shows neither notes nor progress, for use from Python."""
         return cls(quiet=True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Show what the rooms below the stages log meanwhile, here and nowhere else: as notes and as warnings."""
+        package = logging.getLogger("cod_cli")
+        before, level = package.handlers, package.level
+        package.handlers = [_Messages(self)]
+        package.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            package.handlers = before
+            package.setLevel(level)
 
     def note(self, text: str) -> None:
         """A plain message on stderr, not shown with ``-q``."""
@@ -96,6 +110,18 @@ class Ui:
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(description, total=total, detail="")
             yield lambda steps=1, *, detail="": bar.update(task, advance=steps, detail=detail)
+
+
+class _Messages(logging.Handler):
+    """Hands what is logged to a console, in its look."""
+
+    def __init__(self, ui: Ui) -> None:
+        super().__init__()
+        self._ui = ui
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show = self._ui.warn if record.levelno >= logging.WARNING else self._ui.note
+        show(record.getMessage())
 
 
 class _Lines:

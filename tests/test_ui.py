@@ -1,6 +1,7 @@
 """What goes to stdout, what to stderr, and that no text is ever taken for a command."""
 
 import json
+import logging
 from typing import Any
 
 import pytest
@@ -101,3 +102,20 @@ def test_streamed_results_are_one_json_object_a_line(capsys: pytest.CaptureFixtu
 )
 def test_control_characters_are_made_visible_and_nothing_else(text: str, shown: str) -> None:
     assert printable(text).plain == shown
+
+
+def test_what_is_logged_meanwhile_is_shown_as_notes_and_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("cod_cli.llm.endpoint")
+    with Ui().listening():
+        log.info("it does not take %s", "seed")
+        log.warning("beware")
+    log.info("nobody listens any more")
+    assert capsys.readouterr().err == "it does not take seed\nwarning: beware\n"
+
+
+def test_the_innermost_console_alone_is_told_what_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("cod_cli.llm.endpoint")
+    with Ui().listening(), Ui.silent().listening():
+        log.info("a note")
+        log.warning("beware")
+    assert capsys.readouterr().err == "warning: beware\n"

@@ -58,7 +58,8 @@ def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) ->
 def with_exit_codes(ui: Ui, action: Callable[[], Any]) -> None:
     """Run a command; failures that the user can mend become a message and an exit code."""
     try:
-        action()
+        with ui.listening():
+            action()
     except CodError as error:
         ui.error(error)
         raise typer.Exit(error.exit_code) from None

@@ -3,7 +3,7 @@
 Those that are real texts (`pool_rows`) stand beside the shots; all others are made from a shot, as counterfactuals are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,13 @@ _CHOICES: Mapping[str, Choice] = {"cod-nearest": "nearest", "cod-confident": "co
 
 @dataclass(frozen=True)
 class Material:
-    """What the rivals of a run are made from: its shots, their teacher, and the options that made its CFEs.
-
-    ``note`` is told where the shots' source is not at hand any more.
-    """
+    """What the rivals of a run are made from: its shots, their teacher, and the options that made its CFEs."""
 
     run: Run
     shots: list[Shot]
     labels: list[str]
     teacher: WhiteBoxTeacher
     recorded: Mapping[str, Any]
-    note: Callable[[str], object]
 
     @property
     def seed(self) -> str:
@@ -147,7 +143,7 @@ def writers_of(kind: str, material: Material, seed: int) -> list[Generator]:
         CodError: the CFEs that it is a variant of are not there.
     """
     if kind in AUGMENTED:
-        texts = training_texts(material.run, material.note) if kind == "eda" else []
+        texts = training_texts(material.run) if kind == "eda" else []
         return [open_augmenter(kind, material.teacher, texts, f"{material.seed} {seed}")]
     if kind in _CHOICES:
         return [_editor(material, _CHOICES[kind])]
@@ -167,7 +163,7 @@ def _writers_again(material: Material, *, first: bool) -> list[Generator]:
 
 
 def _editor(material: Material, choice: Choice) -> Generator:
-    return open_editor(material.teacher, training_texts(material.run, material.note), choice)
+    return open_editor(material.teacher, training_texts(material.run), choice)
 
 
 def pool_rows(rows: Sequence[Row], labels: Sequence[str], teacher: Teacher, kind: str) -> list[Counterfactual]:

@@ -5,9 +5,10 @@ One rule for all: nobody trains on a row that is scored, and nobody is scored on
 
 import hashlib
 import json
+import logging
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from cod_cli.data.source import ONE_FILE, Row, Table, eval_splits, load_table, l
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
 from cod_cli.store.run import CounterfactualFiles, Run
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -217,12 +220,12 @@ def shots_source(run: Run) -> Table:
     )
 
 
-def training_texts(run: Run, note: Callable[[str], object]) -> list[str]:
-    """The texts that the shots were drawn from; empty, with a note, where they are not at hand any more."""
+def training_texts(run: Run) -> list[str]:
+    """The texts that the shots were drawn from; empty, and logged, where they are not at hand any more."""
     try:
         return [row.text for row in shots_source(run).rows]
     except CodError as error:
-        note(f"the editor takes its words from the teacher's vocabulary: {error.message}")
+        log.info("the editor takes its words from the teacher's vocabulary: %s", error.message)
         return []
 
 

@@ -79,7 +79,6 @@ class Client:
         journal: where replies are written before they are used, and found when they are asked for again.
             It is closed with the client.
         cache: replies of other runs.
-        note: told once of what this server does not take.
     """
 
     def __init__(
@@ -91,7 +90,6 @@ class Client:
         price: Price | None = None,
         journal: Journal[Any] | None = None,
         cache: Cache[str] | None = None,
-        note: Callable[[str], object] | None = None,
     ) -> None:
         self.model = model
         self.endpoint = endpoint_url(base_url)
@@ -99,7 +97,7 @@ class Client:
         self._limits, self._pace = session.limits, session.pace
         self._price = price
         self._journal, self._cache = journal, cache
-        self._dialect = Dialect(self.endpoint, note or (lambda text: None))
+        self._dialect = Dialect(self.endpoint)
         self._sdk: openai.AsyncOpenAI | None = None
         self._sending: set[asyncio.Task[Any]] = set()
         self._heard = False
@@ -128,9 +126,7 @@ class Client:
         """Whether the reply is in the journal or the cache, so that asking costs nothing."""
         return self._look_up(request) is not None
 
-    def ask(
-        self, requests: Iterable[Request], *, progress: Callable[[int], object] | None = None
-    ) -> Iterator[tuple[Request, Outcome]]:
+    def ask(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Outcome]]:
         """An outcome for each request, as they arrive; only a window of ``requests`` is ever in memory.
 
         An outcome with an ``error`` has no answer yet: the endpoint is down, or a cap is reached.
@@ -153,8 +149,6 @@ class Client:
                 if isinstance(outcome, BaseException):
                     raise outcome
                 self._share(request, outcome)
-                if progress:
-                    progress(1)
                 yield request, outcome
         finally:
             for future in under_way.values():

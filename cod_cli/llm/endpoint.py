@@ -1,8 +1,9 @@
 """An OpenAI-compatible endpoint: its address, its key, and what its errors mean."""
 
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.messages import Request
 from cod_cli.llm.pacing import StopError
+
+log = logging.getLogger(__name__)
 
 OPENAI = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"
@@ -154,14 +157,11 @@ _FEW_LOGPROBS = 5
 class Dialect:
     """Turns requests into the parameters of one server, and learns from its refusals.
 
-    Args:
-        endpoint: how notes call the server.
-        note: told once of each parameter that is left out or renamed.
+    Each parameter that is left out or renamed is logged once; ``endpoint`` is how the log calls the server.
     """
 
-    def __init__(self, endpoint: str, note: Callable[[str], object]) -> None:
+    def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._note = note
         self._left_out: set[str] = set()
         self._most_logprobs: int | None = None
 
@@ -194,7 +194,7 @@ class Dialect:
         if named not in self._left_out:
             self._left_out.add(named)
             instead = "max_completion_tokens is sent instead" if named == "max_tokens" else "it is left out"
-            self._note(f"{self._endpoint} does not take {named}: {instead}")
+            log.info(f"{self._endpoint} does not take {named}: {instead}")
         return True
 
     def _fewer_logprobs(self, sent: int) -> bool:
@@ -202,10 +202,10 @@ class Dialect:
         if sent > _FEW_LOGPROBS:
             if self._most_logprobs is None:
                 self._most_logprobs = _FEW_LOGPROBS
-                self._note(f"{self._endpoint} does not take top_logprobs {sent}: {_FEW_LOGPROBS} are asked for instead")
+                log.info(f"{self._endpoint} does not take top_logprobs {sent}: {_FEW_LOGPROBS} are asked for instead")
         elif "logprobs" not in self._left_out:
             self._left_out |= {"logprobs", "top_logprobs"}
-            self._note(f"{self._endpoint} does not take logprobs: they are left out")
+            log.info(f"{self._endpoint} does not take logprobs: they are left out")
         return True
 
 

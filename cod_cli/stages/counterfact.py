@@ -105,7 +105,6 @@ def _teacher(
         shots=run.shots.read(),
         device=settings.device,
         cache=settings.cache,
-        note=ui.note,
     ) as teacher:
         yield teacher
 
@@ -217,12 +216,12 @@ def _generators(
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
     if settings.generator == "openai":
-        with open_generator(files.replies, settings, labels, session, ui.note) as llm:
-            yield [llm, open_editor(teacher, training_texts(run, ui.note))] if settings.fallback else [llm]
+        with open_generator(files.replies, settings, labels, session) as llm:
+            yield [llm, open_editor(teacher, training_texts(run))] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
-        yield [open_pairs(settings.from_file, shots, labels, ui.note)]
+        yield [open_pairs(settings.from_file, shots, labels)]
     else:
-        yield [open_editor(teacher, training_texts(run, ui.note))]
+        yield [open_editor(teacher, training_texts(run))]
 
 
 def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: Teacher | None) -> CounterfactPlan:

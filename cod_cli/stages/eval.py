@@ -261,9 +261,7 @@ class _Field:
             url=settings.base_url,
             price=settings.price,
         )
-        return open_llm(
-            spec, self.labels, self.run.eval_replies, self.session, shots, cache=settings.cache, note=self.ui.note
-        )
+        return open_llm(spec, self.labels, self.run.eval_replies, self.session, shots, cache=settings.cache)
 
     def _open_teacher(self, spec: TeacherSpec) -> AbstractContextManager[Teacher]:
         """The teacher that a manifest records, within this command's limits."""
@@ -277,5 +275,4 @@ class _Field:
             device=settings.device,
             cache=settings.cache,
             batch_size=settings.batch_size,
-            note=self.ui.note,
         )

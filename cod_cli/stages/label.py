@@ -109,7 +109,6 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
             device=settings.device,
             cache=settings.cache,
             batch_size=settings.batch_size,
-            note=ui.note,
         ) as teacher,
     ):
         if settings.dry_run:
@@ -150,8 +149,6 @@ class _Work:
             method=settings.calibrate,
             data=settings.calibration_data,
             force=settings.force,
-            note=ui.note,
-            warn=ui.warn,
         )
         if self.settings.force:
             run.archive(run.soft_labels.path, run.soft_labels.meta)

@@ -60,7 +60,7 @@ def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
         raise UsageError("no teacher is named", "add --teacher with a model folder or Hub id")
     labels, cfes = run.shots.require().labels, run.counterfactuals.manifest()
     teacher = load_teacher(settings.teacher_spec, labels, device=settings.device, cache=settings.cache)
-    material = Material(run, run.shots.read(), labels, teacher, cfes.settings if cfes else {}, ui.note)
+    material = Material(run, run.shots.read(), labels, teacher, cfes.settings if cfes else {})
     target = settings.target or material.recorded.get("target") or "nearest"
     if target not in ("nearest", "all", *labels):
         raise UsageError(f"the target is {target!r}, no label", f"--target: nearest, all or one of {', '.join(labels)}")
@@ -135,7 +135,7 @@ def _writers(
     prompted = dataclasses.replace(settings, prompt=settings.prompt or (settings.kind,))
     with (
         Session(Limits.of(settings)) as session,
-        open_generator(files.replies, prompted, material.labels, session, ui.note) as llm,
+        open_generator(files.replies, prompted, material.labels, session) as llm,
     ):
         yield [llm]
 

@@ -1,6 +1,7 @@
 """How a teacher is calibrated: on which texts it is asked, what is fitted, and what that does to its probabilities."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,8 @@ from cod_cli.metrics import Floats, accuracy, brier, ece, softmax
 from cod_cli.records import Calibration, Shot
 from cod_cli.store.run import Run
 from cod_cli.teachers.base import Teacher
+
+log = logging.getLogger(__name__)
 
 # Inputs that say nothing (Zhao et al. 2021).
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -46,8 +49,6 @@ def renew_calibration(
     method: Literal["none", "contextual", "temperature"] | None,
     data: str | None,
     force: bool,
-    note: Callable[[str], object],
-    warn: Callable[[str], object],
 ) -> Calibration | None:
     """How a run's labels will be read: as asked for; else as it was fitted before, for this teacher.
 
@@ -58,8 +59,6 @@ def renew_calibration(
         method: what to fit, or ``none``; None leaves all as it is.
         data: see `calibrate`.
         force: whether what was fitted before is given up.
-        note: told that students are older than the calibration.
-        warn: told what makes it doubtful.
     """
     old = None if force else run.soft_labels.manifest()
     before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
@@ -70,9 +69,9 @@ def renew_calibration(
     else:
         found = calibrate(method, teacher, run, shots, data)
         for doubt in _doubts(found, teacher):
-            warn(doubt)
+            log.warning(doubt)
     if found != before and run.student_names():
-        note("the calibration has changed: students that are there were trained with the old one")
+        log.info("the calibration has changed: students that are there were trained with the old one")
     return found
 
 

@@ -1,6 +1,7 @@
 """An LLM as teacher: asked for a text's class by a letter, its probabilities read off the reply or counted in votes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -17,6 +18,8 @@ from cod_cli.records import Shot, digest, text_sha
 from cod_cli.store.cache import Cache
 from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, uniform_output
 from cod_cli.teachers.base import Output, Outputs
+
+log = logging.getLogger(__name__)
 
 Logits = npt.NDArray[np.float32]
 # The most that OpenAI lists.
@@ -56,7 +59,6 @@ class BlackBoxTeacher:
         votes: replies counted for a text where there are no log-probabilities.
         cache: outputs of all runs.
         price: for estimates.
-        note: told once that there are no log-probabilities.
     """
 
     # A question costs money: what may take many of them asks for few.
@@ -73,7 +75,6 @@ class BlackBoxTeacher:
         votes: int = 10,
         cache: Cache[bytes] | None = None,
         price: Price | None = None,
-        note: Callable[[str], object] | None = None,
     ) -> None:
         self.client = client
         self.name = f"openai:{client.model}"
@@ -83,7 +84,7 @@ class BlackBoxTeacher:
         self._cache = OutputCache(cache or Cache(None), origin, classes=len(labels), votes=votes)
         self._prompt, self._codes = prompt, class_codes(labels)
         self._shots, self._demos, self._votes = list(shots) if demos else [], demos, votes
-        self.price, self._note = price, note or (lambda text: None)
+        self.price = price
         self._source: Literal["logprobs", "votes"] | None = None
         self._heard = False
         self._known: dict[str, Output] = {}
@@ -224,7 +225,7 @@ class BlackBoxTeacher:
         if self._source is None and reason is None:
             self._source = "votes" if silent else "logprobs"
             if silent:
-                self._note(
+                log.info(
                     f"{self.name} at {self.client.endpoint} gives no log-probabilities: {self._votes} replies are "
                     "counted as votes for each text (--votes)"
                 )

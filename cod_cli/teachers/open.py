@@ -1,7 +1,7 @@
 """From the teacher that is asked for, or recorded, to one that answers; and what its answers were paid with."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -80,7 +80,6 @@ def open_teacher(
     device: str = "auto",
     cache: bool = True,
     batch_size: int = 32,
-    note: Callable[[str], object] | None = None,
 ) -> Iterator[Teacher]:
     """A teacher, whatever it is; what an LLM says is journalled in ``replies``.
 
@@ -93,7 +92,6 @@ def open_teacher(
         device: where a model runs.
         cache: whether what it says is kept for other runs.
         batch_size: texts in one forward pass of a model.
-        note: told of what an LLM's server does not take.
 
     Raises:
         UsageError: no teacher named, a prompt that does not fit, a cap on cost without a price.
@@ -102,7 +100,7 @@ def open_teacher(
     if spec.llm is None:
         yield load_teacher(spec, labels, device=device, cache=cache, batch_size=batch_size)
     else:
-        with open_llm(spec, labels, replies, session, shots, cache=cache, note=note) as teacher:
+        with open_llm(spec, labels, replies, session, shots, cache=cache) as teacher:
             yield teacher
 
 
@@ -114,7 +112,6 @@ def open_llm(
     shots: Sequence[Shot] = (),
     *,
     cache: bool = True,
-    note: Callable[[str], object] | None = None,
 ) -> BlackBoxTeacher:
     """An LLM as teacher; see `open_teacher`."""
     if not spec.llm:
@@ -133,7 +130,6 @@ def open_llm(
         base_url=spec.url,
         price=price,
         journal=open_teacher_journal(replies),
-        note=note,
     )
     return BlackBoxTeacher(
         client,
@@ -144,7 +140,6 @@ def open_llm(
         votes=spec.votes,
         cache=Cache(default_path("soft-labels")) if cache else None,
         price=price,
-        note=note,
     )
 
 

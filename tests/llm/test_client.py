@@ -292,13 +292,16 @@ def refusing(*names: str) -> Any:
 
 
 @pytest.mark.parametrize("name", ["seed", "n", "temperature", "max_tokens"])
-def test_a_parameter_that_the_server_refuses_is_left_out_once_and_told(llm: FakeLLM, name: str) -> None:
-    llm.script, notes = refusing(name), list[str]()
-    outcomes = ask(llm, *(request(i, n=2, seed=1) for i in range(9)), concurrency=1, note=notes.append)
+def test_a_parameter_that_the_server_refuses_is_left_out_once_and_told(
+    llm: FakeLLM, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cod_cli")
+    llm.script = refusing(name)
+    outcomes = ask(llm, *(request(i, n=2, seed=1) for i in range(9)), concurrency=1)
     assert [bool(outcome.choices) for outcome in outcomes.values()] == [True] * 9
     assert len(llm.requests) == 10
-    assert len(notes) == 1
-    assert f"does not take {name}:" in notes[0]
+    assert len(caplog.messages) == 1
+    assert f"does not take {name}:" in caplog.messages[0]
 
 
 def test_newer_models_are_given_max_completion_tokens(llm: FakeLLM) -> None:
@@ -313,11 +316,12 @@ def test_several_refused_parameters_are_left_out_one_by_one(llm: FakeLLM) -> Non
     assert sorted(llm.requests[-1]) == ["max_completion_tokens", "messages", "model"]
 
 
-def test_requests_under_way_together_learn_it_together(llm: FakeLLM) -> None:
-    llm.script, notes = refusing("seed"), list[str]()
+def test_requests_under_way_together_learn_it_together(llm: FakeLLM, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cod_cli")
+    llm.script = refusing("seed")
     llm.delay = 0.05
-    ask(llm, *(request(i, seed=1) for i in range(8)), concurrency=8, note=notes.append)
-    assert len(notes) == 1
+    ask(llm, *(request(i, seed=1) for i in range(8)), concurrency=8)
+    assert len(caplog.messages) == 1
     assert len(llm.requests) <= 16
 
 
@@ -387,13 +391,6 @@ def test_a_server_that_tells_no_usage_is_counted_by_estimate(llm: FakeLLM) -> No
         [(_, outcome)] = asking.ask([request()])
         assert outcome.usage is None
         assert asking.spent.cost == 3  # ten characters
-
-
-def test_progress_counts_the_outcomes(llm: FakeLLM) -> None:
-    steps: list[int] = []
-    with client(llm) as asking:
-        list(asking.ask(map(request, range(7)), progress=steps.append))
-    assert steps == [1] * 7
 
 
 # Journal and cache

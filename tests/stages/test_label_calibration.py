@@ -179,7 +179,8 @@ def test_few_rows_and_temperatures_at_the_end_are_mentioned(
 ) -> None:
     data = write(tmp_path / "few.jsonl", sentences(2, seed=9))
     settings = LabelSettings(teacher=str(teacher_folder), calibrate="temperature", calibration_data=str(data))
-    label(run, settings, Ui())
+    with (ui := Ui()).listening():
+        label(run, settings, ui)
     told = capsys.readouterr().err
     assert "2 rows say little" in told
     assert "end of its range: 0.50" in told

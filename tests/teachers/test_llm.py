@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,12 @@ def llm() -> Iterator[FakeLLM]:
 
 
 @contextmanager
-def opened(llm: FakeLLM, folder: Path, note: Callable[[str], object] | None = None, **options: Any) -> Iterator[Any]:
+def opened(llm: FakeLLM, folder: Path, **options: Any) -> Iterator[Any]:
     settings = LabelSettings(teacher="openai:m", base_url=llm.url, **{"timeout": 5.0} | options)
     replies = folder / "3-replies.jsonl"
     with (
         Session(Limits.of(settings)) as session,
-        open_teacher(
-            settings.teacher_spec, LABELS, replies, session, shots=SHOTS, cache=settings.cache, note=note
-        ) as teacher,
+        open_teacher(settings.teacher_spec, LABELS, replies, session, shots=SHOTS, cache=settings.cache) as teacher,
     ):
         yield teacher
 
@@ -128,17 +126,19 @@ def test_a_rejected_question_is_no_opinion_and_the_others_are_asked(llm: FakeLLM
 # By votes
 
 
-def test_a_server_that_returns_nothing_is_noticed_by_the_content_and_said_once(tmp_path: Path) -> None:
-    notes: list[str] = []
-    with FakeLLM(silent) as llm, opened(llm, tmp_path, notes.append, votes=10) as teacher:
+def test_a_server_that_returns_nothing_is_noticed_by_the_content_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cod_cli")
+    with FakeLLM(silent) as llm, opened(llm, tmp_path, votes=10) as teacher:
         rows = teacher.outputs(TEXTS).rows
         teacher.outputs(["another good one"])
         asked = [body.get("n", 1) for body in llm.requests]
     assert np.exp(rows[0].logits).tolist() == pytest.approx([1.5 / 11, 9.5 / 11])
     assert {row.source for row in rows} == {"votes"}
     assert teacher.source == "votes"
-    assert len(notes) == 1
-    assert "gives no log-probabilities" in notes[0]
+    assert len(caplog.messages) == 1
+    assert "gives no log-probabilities" in caplog.messages[0]
     # One probe, and then ten votes for each text in one request.
     assert asked == [1, 10, 10, 10, 10, 10]
 

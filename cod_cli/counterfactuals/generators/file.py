@@ -1,6 +1,7 @@
 """Counterfactuals that somebody wrote: a table of pairs."""
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.data.files import open_table
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
+
+log = logging.getLogger(__name__)
 
 
 class WrittenPairs:
@@ -30,9 +33,7 @@ class WrittenPairs:
             yield Proposal(request, tuple(self._texts.get((request.shot.id, request.target), ())))
 
 
-def open_pairs(
-    path: Path, shots: Sequence[Shot], labels: Sequence[str], note: Callable[[str], object] | None = None
-) -> WrittenPairs:
+def open_pairs(path: Path, shots: Sequence[Shot], labels: Sequence[str]) -> WrittenPairs:
     """Read pairs from JSONL, CSV, TSV or parquet: columns ``id`` or ``source`` (a shot's), ``text``, ``label``.
 
     Rows whose shot was not drawn are counted and noted.
@@ -59,8 +60,8 @@ def open_pairs(
         texts.setdefault((shot.id, label), []).append(str(row["text"] or "").strip())
     if not texts:
         raise CodError(f"no row of {path} belongs to a shot of this run", f"its {key!r} must be a shot's {key}")
-    if strangers and note:
-        note(f"{strangers} rows of {path} belong to no shot of this run")
+    if strangers:
+        log.info("%d rows of %s belong to no shot of this run", strangers, path)
     return WrittenPairs(texts)
 
 

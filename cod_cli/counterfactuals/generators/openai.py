@@ -1,6 +1,6 @@
 """Counterfactuals by an LLM behind an OpenAI-compatible endpoint."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
@@ -138,7 +138,6 @@ def open_generator(
     settings: LLMOptions,
     labels: Sequence[str],
     session: Session,
-    note: Callable[[str], object] | None = None,
 ) -> OpenAIGenerator:
     """The generator that a command's options ask for; replies are journalled in ``replies``.
 
@@ -160,7 +159,6 @@ def open_generator(
         price=price,
         journal=open_reply_journal(replies),
         cache=Cache[str](default_path("replies")) if settings.cache else None,
-        note=note,
     )
     return OpenAIGenerator(client, wordings, labels, Sampling.of(settings), price)
 

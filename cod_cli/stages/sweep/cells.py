@@ -180,11 +180,12 @@ def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished
     missing = [arm for arm in plan.arms if status(folder, plan, arm) != "done"]
     errors: dict[str, CodError | None] = dict.fromkeys(missing)
     try:
-        without = _prepare(run, plan, ui)
-        for arm in missing:
-            errors[arm] = without.get(plan.arms[arm].mix) or _train(run, plan.arms[arm], ui)
-        if not all(errors.values()):
-            evaluate(run, plan.eval, ui)
+        with ui.listening():
+            without = _prepare(run, plan, ui)
+            for arm in missing:
+                errors[arm] = without.get(plan.arms[arm].mix) or _train(run, plan.arms[arm], ui)
+            if not all(errors.values()):
+                evaluate(run, plan.eval, ui)
     except CodError as error:
         errors = {arm: known or error for arm, known in errors.items()}
     if drop_weights:

@@ -56,7 +56,8 @@ def estimate(
     cells = [(by_folder[cell.run], cell.arm) for cell in plan.cells if cell.status != "done"]
     training = [(run.k, run.arms[arm], _beside_shots(folder.run(run.folder), run.arms[arm])) for run, arm in cells]
     steps = sum(_steps(k + (more or 0), settings) for k, settings, more in training)
-    asked = sum(_asked(missing), Estimate(0, 0, 0, 0.0))
+    with Ui.silent().listening():
+        asked = sum(_asked(missing), Estimate(0, 0, 0, 0.0))
     known = [s for run in runs for s in scores_of(folder, run) if s.steps and s.seconds]
     pace = sum(s.seconds or 0 for s in known) / sum(s.steps or 0 for s in known) if known else None
     return SweepEstimate(

@@ -12,10 +12,10 @@ from cod_cli.records import Shot
 SHOTS = [Shot(id="d/1", text="a dull film", label="bad"), Shot(id="d/2", text="a smart film", label="good")]
 
 
-def pairs(tmp_path: Path, *lines: str, notes: list[str] | None = None) -> WrittenPairs:
+def pairs(tmp_path: Path, *lines: str) -> WrittenPairs:
     path = tmp_path / "pairs.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return open_pairs(path, SHOTS, ["bad", "good"], notes.append if notes is not None else None)
+    return open_pairs(path, SHOTS, ["bad", "good"])
 
 
 def test_a_pair_is_found_by_the_shots_id(tmp_path: Path) -> None:
@@ -34,10 +34,10 @@ def test_several_texts_for_one_shot_are_candidates(tmp_path: Path) -> None:
     assert proposal.texts == ("a bright film", "a fine film")
 
 
-def test_rows_of_shots_that_were_not_drawn_are_counted(tmp_path: Path) -> None:
-    notes: list[str] = []
-    pairs(tmp_path, "id,text,label", "d/1,a bright film,good", "d/9,x,good", "d/8,x,good", notes=notes)
-    assert notes[0].startswith("2 rows")
+def test_rows_of_shots_that_were_not_drawn_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "cod_cli")
+    pairs(tmp_path, "id,text,label", "d/1,a bright film,good", "d/9,x,good", "d/8,x,good")
+    assert caplog.messages[0].startswith("2 rows")
 
 
 @pytest.mark.parametrize(
