@@ -1,4 +1,7 @@
-"""Everything that is shown to a person: results on stdout, progress and messages on stderr."""
+"""Everything that is shown to a person: results on stdout, progress and messages on stderr.
+
+Beside the console stand the ways to write what all tables share: numbers, nothing, the marks of what is not compared.
+"""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Tables of scores and of counterfactuals' quality, pairs with their changed words marked.
+"""What views are made of: tables of scores, sweeps, quality and calibration, and pairs with their changed words marked.
 
 All of it reads well at 80 columns and when it is piped; numbers are never cut short.
 """
@@ -30,11 +30,11 @@ def scores(rows: Sequence[Score], cut: Collection[str] = (), lacking: str | None
     """
     places = dict.fromkeys((row.task, row.split) for row in rows)
     tables = [_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places]
-    below = [*([lacking] if lacking else []), *(_taken(row) for row in rows if row.usage)]
+    below = [*([lacking] if lacking else []), *(_llm_cost(row) for row in rows if row.usage)]
     return Stack(*map(to_rich, tables), *map(printable, below))
 
 
-def _taken(score: Score) -> str:
+def _llm_cost(score: Score) -> str:
     usage = score.usage or {}
     cost = "" if score.cost is None else f", cost {score.cost:.4f}"
     return (

@@ -127,11 +127,11 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )
-    done = _next("\n".join([line, *_asked(result)]), f"cod distill {result.run.folder} --student S")
+    done = _next("\n".join([line, *_llm_lines(result)]), f"cod distill {result.run.folder} --student S")
     return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
 
 
-def _asked(result: LabelResult) -> list[str]:
+def _llm_lines(result: LabelResult) -> list[str]:
     """What the cache saved, and what an LLM took."""
     lines = []
     if result.hit_rate is not None:

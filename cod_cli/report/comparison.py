@@ -111,7 +111,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     @property
-    def tested(self) -> int:
+    def n_tested(self) -> int:
         """The contrasts that Holm's correction was made for."""
         return sum(contrast.adjusted is not None for contrast in self.contrasts)
 
@@ -154,7 +154,7 @@ def compare(evidence: Evidence, *, metric: str | None = None, baseline: str | No
         for cell in cells
         if (reference := _reference(cell, cells, chosen, fixed=baseline is not None)) is not None
     ]
-    return Comparison(metric, chosen, tuple(cells), tuple(_decided(found)), tuple(_notes(cells, chosen)))
+    return Comparison(metric, chosen, tuple(cells), tuple(_decide(found)), tuple(_notes(cells, chosen)))
 
 
 def _cells(evidence: Evidence) -> list[Cell]:
@@ -175,13 +175,13 @@ def _cell(key: tuple[str, str, int, str], results: Sequence[Result], *, by_draw:
     seeds = {seed: tuple(result for name, result in named if name == seed) for seed in order}
     values = {
         name: {seed: float(np.mean([found[id(result)] for result in group])) for seed, group in seeds.items()}
-        for name, found in _measured(results).items()
+        for name, found in _metric_values(results).items()
     }
     cut = any(result.cut for result in results)
     return Cell(*key, first.method, first.mix, values, None, cut, _mean_cost(results), seeds)
 
 
-def _measured(results: Sequence[Result]) -> dict[str, dict[int, float]]:
+def _metric_values(results: Sequence[Result]) -> dict[str, dict[int, float]]:
     """Each metric that all of the results have, by ``id(result)``: also by generator of pairs, and by class."""
     by_generator = [result.score.boundary_by_generator or {} for result in results]
     columns = {name: [getattr(r.score, name) for r in results] for name in METRICS} | f1_columns(
@@ -286,7 +286,7 @@ def _contrast(cell: Cell, reference: Cell, metric: str) -> Contrast:
     )
 
 
-def _decided(contrasts: Sequence[Contrast]) -> list[Contrast]:
+def _decide(contrasts: Sequence[Contrast]) -> list[Contrast]:
     """The contrasts with Holm's p and the verdict, where there was none yet."""
     p_values = [None if c.verdict or c.difference is None else c.difference.p for c in contrasts]
     return [

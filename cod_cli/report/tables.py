@@ -44,7 +44,7 @@ Links = Mapping[tuple[object, ...], str]
 def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
     """All tables of a report, for a terminal."""
     tables = [
-        *([reached(comparison, teachers)] if len({cell.key for cell in comparison.cells}) > 1 else []),
+        *([means_by_k(comparison, teachers)] if len({cell.key for cell in comparison.cells}) > 1 else []),
         *side_by_side(comparison, teachers).values(),
         *f1_by_class(comparison, teachers).values(),
         *([by_generator(comparison)] if any(cell.generators for cell in comparison.cells) else []),
@@ -110,7 +110,7 @@ def _place(key: tuple[str, str, int]) -> str:
     return f"{key[0]}, {key[1]}, k = {key[2]}"
 
 
-def reached(comparison: Comparison, teachers: Sequence[Result]) -> Table:
+def means_by_k(comparison: Comparison, teachers: Sequence[Result]) -> Table:
     """The paper's table: a row for each task and arm, a column for each k."""
     metric, ks = METRICS[comparison.metric], sorted({cell.k for cell in comparison.cells})
     cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in comparison.in_order()}
@@ -238,7 +238,7 @@ def differences(comparison: Comparison) -> Table:
     ]
     title = (
         f"Differences of {metric.title}{', in points' if metric.percent else ''}: paired by seed, 95% t interval, "
-        f"paired t test with Holm's correction over {comparison.tested} contrasts"
+        f"paired t test with Holm's correction over {comparison.n_tested} contrasts"
     )
     return Table(title, columns, [Group(rows, name) for name, rows in groups.items()], caption(comparison.cells))
 

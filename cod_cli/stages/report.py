@@ -39,7 +39,7 @@ class ReportResult:
             "runs": len(self.evidence.runs),
             "metric": comparison.metric,
             "baseline": comparison.baseline,
-            "contrasts_tested": comparison.tested,
+            "contrasts_tested": comparison.n_tested,
             "notes": list(comparison.notes),
             "teachers": [result.score.model_dump() for result in self.evidence.teachers],
             "arms": rows(comparison, self.why),

@@ -68,7 +68,7 @@ def test_holm_is_over_all_contrasts_of_the_report(tmp_path: Path) -> None:
     five_seeds(tmp_path / "b", k=16)
     found = compared(tmp_path)
     p_values = [c.difference.p if c.difference else None for c in found.contrasts]
-    assert found.tested == len(p_values) == 3
+    assert found.n_tested == len(p_values) == 3
     assert [c.adjusted for c in found.contrasts] == holm(p_values)
 
 
@@ -122,7 +122,7 @@ def test_another_budget_is_seen_and_never_a_win(tmp_path: Path, changes: dict[st
     )
     assert contrast(found, "kd-cod").verdict == "other budget, not counted"
     assert contrast(found, "kd-cod").difference is not None  # shown all the same
-    assert found.tested == 0
+    assert found.n_tested == 0
 
 
 def scored_run_at(folder: Path, seed: int) -> Run:

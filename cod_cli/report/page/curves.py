@@ -34,7 +34,7 @@ def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
         cells = [cell for cell in comparison.cells if (cell.task, cell.split) == place and cell.k]
         if len({cell.k for cell in cells}) < 2:
             continue
-        metrics = [name for name in ("accuracy", "agreement") if any(_drawn(cell, name, chosen) for cell in cells)]
+        metrics = [name for name in ("accuracy", "agreement") if any(_can_draw(cell, name, chosen) for cell in cells)]
         charts = [_chart(name, cells, chosen, teacher_of(teachers, place, name)) for name in metrics]
         if not charts:
             continue
@@ -50,7 +50,7 @@ def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
     return shown
 
 
-def _drawn(cell: Cell, metric: str, chosen: Mapping[str, str]) -> bool:
+def _can_draw(cell: Cell, metric: str, chosen: Mapping[str, str]) -> bool:
     return cell.arm in chosen and metric in cell.values
 
 

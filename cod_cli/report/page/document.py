@@ -80,12 +80,12 @@ def _head(title: str, evidence: Evidence, comparison: Comparison) -> Markup:
         el("p", f"cod report {__version__}", class_="kicker"),
         el("h1", title),
         el("p", f"{facts} · k = {ks}", class_="facts"),
-        el("p", _how(comparison), class_="facts") if comparison.tested else None,
+        el("p", _how(comparison), class_="facts") if comparison.n_tested else None,
     )
 
 
 def _how(comparison: Comparison) -> str:
-    tested = f"{comparison.tested} contrast{'' if comparison.tested == 1 else 's'}"
+    tested = f"{comparison.n_tested} contrast{'' if comparison.n_tested == 1 else 's'}"
     return (
         f"Decided by {METRICS[comparison.metric].title}, paired by seed: t test at {ALPHA:.0%} with Holm's correction "
         f"over {tested}."

@@ -35,7 +35,7 @@ class Published:
     std: float
 
 
-def published(task: str, ks: Collection[int]) -> list[Published]:
+def paper_figures(task: str, ks: Collection[int]) -> list[Published]:
     """The figures for a task at some of the k; empty where the paper has none.
 
     ``task`` is a built-in task's name, or a local or Hub data set of that name, however it is spelt (``SST-2``).
@@ -64,7 +64,7 @@ def published_figures(comparison: Comparison) -> list[Child]:
     shown: list[Child] = []
     for place in comparison.places:
         cells = comparison.at(place)
-        found = published(place[0], {cell.k for cell in cells})
+        found = paper_figures(place[0], {cell.k for cell in cells})
         if found:
             shown += [el("h3", ", ".join(place)), to_html(_table(found, cells))]
     if not shown:
@@ -81,7 +81,7 @@ def _table(found: Sequence[Published], own: Sequence[Cell]) -> Table:
     here = {(c.arm, c.k): spread(c.metrics().get("accuracy"), "accuracy") for c in own if _is_plain(c)}
     groups = [_group("Here", here, ks)] if here else []
     for models in dict.fromkeys((cell.teacher, cell.student) for cell in found):
-        of = {(f"{c.method}-{c.mix}", c.k): _shown(c) for c in found if (c.teacher, c.student) == models}
+        of = {(f"{c.method}-{c.mix}", c.k): _cell(c) for c in found if (c.teacher, c.student) == models}
         groups.append(_group(" → ".join(models), of, ks))
     return Table("Published", [Column("arm", words=True), *(Column(f"k = {k}") for k in ks)], groups)
 
@@ -96,5 +96,5 @@ def _group(title: str, cells: Mapping[tuple[str, int], Parts], ks: Sequence[int]
     return Group([Row([text(arm), *(cells.get((arm, k), ()) for k in ks)]) for arm in arms], title)
 
 
-def _shown(cell: Published) -> Parts:
+def _cell(cell: Published) -> Parts:
     return spread(Summary(cell.accuracy, cell.std, N_SEEDS), "accuracy")

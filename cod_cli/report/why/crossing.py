@@ -1,4 +1,4 @@
-"""Where a classifier's decision changes on the segment between two texts. Numbers in, numbers out.
+"""Where a classifier's decision changes on the segment between two texts: the bisection, and the segments themselves.
 
 Hamman et al. 2025 (arXiv 2510.21631), Lemma 1: between a text x and its counterfactual x', in embedding space, there is
 a point where the teacher is undecided. Where the student is undecided on the same segment can be told likewise.
@@ -60,8 +60,8 @@ def align(first: Sequence[int], second: Sequence[int], special: Collection[int] 
     two: list[int] = []
     for start, end, other_start, other_end in _runs(first, second):
         length = max(end - start, other_end - other_start)
-        one += _stretched(first, start, end, length, special)
-        two += _stretched(second, other_start, other_end, length, special)
+        one += _stretch(first, start, end, length, special)
+        two += _stretch(second, other_start, other_end, length, special)
     return one, two
 
 
@@ -76,7 +76,7 @@ def _runs(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int, i
     return [run[1:] for run in runs]
 
 
-def _stretched(tokens: Sequence[int], start: int, end: int, length: int, special: Collection[int]) -> list[int]:
+def _stretch(tokens: Sequence[int], start: int, end: int, length: int, special: Collection[int]) -> list[int]:
     if start == end:
         before = start > 0 and tokens[start - 1] not in special
         return [tokens[start - 1 if before or start == len(tokens) else start]] * length
@@ -100,7 +100,7 @@ class Pair:
 class Segments:
     """The straight lines from each pair's text (t = 0) to its counterfactual (t = 1), for one classifier.
 
-    Both are brought to one length in tokens (`crossing.align`), embedded by the classifier's own table, and mixed
+    Both are brought to one length in tokens (`align`), embedded by the classifier's own table, and mixed
     position by position: (1 - t)·E(x) + t·E(x').
 
     Args:
@@ -160,7 +160,7 @@ class Segments:
             yield batch
 
     def _logits(self, ends: Sequence[tuple[list[int], ...]], places: Floats) -> np.ndarray:
-        first, second = (self._embedded([side[i] for side in ends]) for i in (0, 1))
+        first, second = (self._embed([side[i] for side in ends]) for i in (0, 1))
         t = torch.tensor(places, dtype=first.dtype, device=first.device)[:, None, None]
         lengths = torch.tensor([len(side[0]) for side in ends])
         mask = (torch.arange(first.shape[1]) < lengths[:, None]).long().to(first.device)
@@ -172,7 +172,7 @@ class Segments:
         logits: np.ndarray = output.logits.float().cpu().numpy()
         return logits
 
-    def _embedded(self, rows: Sequence[list[int]]) -> Tensor:
+    def _embed(self, rows: Sequence[list[int]]) -> Tensor:
         width = max(map(len, rows))
         filler = self.classifier.tokenizer.pad_token_id
         ids = torch.tensor([row + [filler] * (width - len(row)) for row in rows], device=self.classifier.device)

@@ -1,7 +1,8 @@
-"""What rows can tell a linear classifier about its weights: their Fisher information. Numbers in, numbers out.
+"""What rows can tell a linear classifier about its weights: their Fisher information, and the features it is about.
 
 Hamman et al. 2025 (arXiv 2510.21631), Theorem 1: in logistic regression a row with features z that the model gives the
-probability p adds p(1 - p)·zzᵀ to the Fisher information, so a row on the boundary tells most. Arithmetic is float64.
+probability p adds p(1 - p)·zzᵀ to the Fisher information, so a row on the boundary tells most. Arithmetic is float64;
+only `features_of` runs a model.
 """
 
 from collections.abc import Iterator, Sequence

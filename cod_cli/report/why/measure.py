@@ -1,4 +1,7 @@
-"""Measures, run by run, what the paper proves: the Fisher information of rows, and where students cross segments."""
+"""Measures, run by run, what the paper proves: the Fisher information of rows, and where students cross segments.
+
+The stage `report` calls `measure`; each teacher is loaded once, each student once, and each text run once.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -132,11 +135,11 @@ class _Bench:
 
     def measure(self, student: Student) -> Measurement:
         """What can be measured of one student."""
-        uncertainty, log_det = self._tried(self._of_rows, student)
-        crossed, gap = self._tried(self._crossing, student)
+        uncertainty, log_det = self._try(self._of_rows, student)
+        crossed, gap = self._try(self._crossing, student)
         return Measurement(uncertainty, log_det, crossed, gap)
 
-    def _tried(self, count: Callable[[Student], _Two], student: Student) -> _Two:
+    def _try(self, count: Callable[[Student], _Two], student: Student) -> _Two:
         try:
             return count(student)
         except CodError as error:
@@ -144,19 +147,19 @@ class _Bench:
             return None, None
 
     @cached_property
-    def _made(self) -> Manifest:
+    def _label_manifest(self) -> Manifest:
         return self.run.soft_labels.require()
 
     @property
     def _teacher(self) -> WhiteBoxTeacher:
-        return self._teachers.of(self._made)
+        return self._teachers.of(self._label_manifest)
 
     def _of_rows(self, student: Student) -> _Two:
         """Σ p(1 - p) and log det of the rows that a student trained on."""
         rows = self._trainset(student)
         key = rows.sha()
         if key not in self._information:
-            features, logits = self._seen([row.text for row in rows.rows])
+            features, logits = self._see([row.text for row in rows.rows])
             probs = softmax(logits)
             self._information[key] = float(fisher.uncertainty(probs).sum()), fisher.log_det(features, probs)
         return self._information[key]
@@ -173,7 +176,7 @@ class _Bench:
             raise CodError(f"the rows that {student.name} trained on have changed since")
         return rows
 
-    def _seen(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _see(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Features and logits of the texts, each text run once."""
         teacher = self._teacher
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
@@ -187,27 +190,27 @@ class _Bench:
         """The share of the teacher's crossings that a student shares, and how far off it is there."""
         if not self.run.has_weights(student.name):
             raise CodError("students whose weights were deleted are not asked where they cross")
-        pairs, places = self._crossed
+        pairs, places = self._teacher_crossings
         if not pairs:
             return None, None
         folder = self.run.student(student.name)
         classifier = load_classifier(str(folder), device=self._teachers.device)
-        if set(classifier.labels) != set(self._made.labels):
+        if set(classifier.labels) != set(self._label_manifest.labels):
             raise CodError(f"{folder} has other classes than the run")
-        order = [classifier.labels.index(label) for label in self._made.labels]
+        order = [classifier.labels.index(label) for label in self._label_manifest.labels]
         segments = Segments(classifier, pairs, order, max_length=student.settings["max_length"])
         gaps = np.abs(crossings(segments.margins, len(pairs)) - places)
         shared = ~np.isnan(gaps)
         return float(shared.mean()), float(gaps[shared].mean()) if shared.any() else None
 
     @cached_property
-    def _crossed(self) -> tuple[list[Pair], Floats]:
+    def _teacher_crossings(self) -> tuple[list[Pair], Floats]:
         """The pairs on whose segments the teacher crosses, and the places where it does."""
-        kind, rows = _pairs(self.run, self._made)
+        kind, rows = _pairs(self.run, self._label_manifest)
         if not rows:
             return [], np.empty(0)
-        teacher, labels = self._teacher, self._made.labels
-        logits = self._seen([text for text, _ in rows])[1][:, teacher.order]
+        teacher, labels = self._teacher, self._label_manifest.labels
+        logits = self._see([text for text, _ in rows])[1][:, teacher.order]
         pairs = [
             Pair(text, row.text, int(before), labels.index(row.label))
             for (text, row), before in zip(rows, decisions(logits), strict=True)

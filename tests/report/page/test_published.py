@@ -6,7 +6,7 @@ import pytest
 
 from cod_cli.report.comparison import compare
 from cod_cli.report.page.markup import join
-from cod_cli.report.page.published import published, published_figures
+from cod_cli.report.page.published import paper_figures, published_figures
 from cod_cli.report.results import read_evidence
 from tests.report.evidence_of import scored_run
 from tests.report.page.page_of import numbers, read_page
@@ -14,7 +14,7 @@ from tests.report.page.page_of import numbers, read_page
 
 def test_all_cells_of_tables_1_2_5_and_6_are_there_once() -> None:
     tasks = ("sst2", "cola", "imdb", "yelp", "amazon", "sentiment140")
-    found = [cell for task in tasks for cell in published(task, (8, 16, 32, 64, 128, 512))]
+    found = [cell for task in tasks for cell in paper_figures(task, (8, 16, 32, 64, 128, 512))]
     assert len(found) == len({(c.teacher, c.student, c.task, c.method, c.mix, c.k) for c in found}) == 420
     assert {cell.table for cell in found} == {1, 2, 5, 6}
     assert all(0.4 < cell.accuracy < 1 and 0 < cell.std < 0.2 for cell in found)
@@ -35,18 +35,18 @@ def test_all_cells_of_tables_1_2_5_and_6_are_there_once() -> None:
 def test_a_cell_is_what_the_paper_prints(
     task: str, student: str, method: str, mix: str, k: int, accuracy: float, std: float
 ) -> None:
-    (found,) = [c for c in published(task, [k]) if (c.student, c.method, c.mix) == (student, method, mix)]
+    (found,) = [c for c in paper_figures(task, [k]) if (c.student, c.method, c.mix) == (student, method, mix)]
     assert (found.accuracy, found.std) == (accuracy, std)
 
 
 @pytest.mark.parametrize("task", ["sst2", "SST-2", "stanfordnlp/sst2", "nyu-mll/glue:sst2", "sst_2"])
 def test_a_task_is_found_by_its_name_however_it_is_spelt(task: str) -> None:
-    assert {cell.task for cell in published(task, [8])} == {"sst2"}
+    assert {cell.task for cell in paper_figures(task, [8])} == {"sst2"}
 
 
 @pytest.mark.parametrize("task", ["sst5", "sst5-3", "my reviews", "sst2-clean", ""])
 def test_a_task_that_the_paper_has_not_shows_nothing(task: str) -> None:
-    assert published(task, [8]) == []
+    assert paper_figures(task, [8]) == []
 
 
 def test_only_the_k_of_the_report_are_shown_with_ones_own_above(tmp_path: Path) -> None:
