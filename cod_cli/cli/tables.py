@@ -16,7 +16,7 @@ from cod_cli.counterfactuals.quality import QualityReport
 from cod_cli.evaluation.scores import TEACHER, Arm, Reached, arms, base_name
 from cod_cli.metrics import METRICS, Metric, Summary
 from cod_cli.records import Attempt, Calibration, Counterfactual, Score
-from cod_cli.report.rendering import Column, Group, Row, Table, exact, measure, text, to_rich
+from cod_cli.report.rendering import Column, Group, Row, Table, exact, measure, plain, text, to_rich
 from cod_cli.report.tables import Line, by_class, parts_of, spread
 from cod_cli.report.tables import quality as quality_table
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, printable
@@ -65,7 +65,7 @@ def _seeds(arm: Arm, shown: Sequence[Metric], cut: Collection[str]) -> Group:
         for name, style, of in ((f"mean (n = {len(arm.scores)})", "bold", "mean"), ("± std", "dim", "std")):
             values = [measure(getattr(found.get(m.name), of, None), m.percent) for m in shown]
             rows.append(Row([text(name), blank, blank, blank, *values, blank], style))
-    return Group(rows)
+    return Group(rows, apart=True)
 
 
 def _score_row(score: Score, shown: Sequence[Metric], *, marked: bool) -> Row:
@@ -84,7 +84,8 @@ def f1_by_class(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableT
     for task, split in dict.fromkeys((row.task, row.split) for row in rows):
         of = _uncut_first([row for row in rows if (row.task, row.split) == (task, split)], cut)
         marks = [f" {CUT_MARK}" if arm.scores[0].student in cut else "" for arm in of]
-        lines = [Line(arm.name + mark, arm.scores[0].k, arm.metrics()) for arm, mark in zip(of, marks, strict=True)]
+        ks = [plain(measure(arm.scores[0].k, digits=0)) for arm in of]
+        lines = [Line(arm.name + mark, k, arm.metrics()) for arm, mark, k in zip(of, marks, ks, strict=True)]
         table = by_class(f"{task}, {split}", lines, CUT_CAPTION if any(marks) else "")
         parts += [Text(), to_rich(table)] if table else []
     return Stack(*parts)

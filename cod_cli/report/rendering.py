@@ -45,7 +45,7 @@ class Column:
         heading: on a terminal over two lines where it has two.
         page: its heading on the page, where that is another.
         words: whether it holds names and sentences.
-        named: its heading is a name from elsewhere, which is folded where there is no room.
+        width: where its heading is a name from elsewhere, the letters that it may be folded to.
         brief: a terminal has no room for its small parts.
         only: the one place that has this column.
     """
@@ -53,7 +53,7 @@ class Column:
     heading: str
     page: str | None = None
     words: bool = False
-    named: bool = False
+    width: int | None = None
     brief: bool = False
     only: Literal["terminal", "page"] | None = None
 
@@ -69,10 +69,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together: set apart on a terminal, on the page under a title where there is one."""
+    """Rows that belong together: on the page under a title where there is one, on a terminal set ``apart`` or not."""
 
     rows: Sequence[Row]
     title: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,22 +133,22 @@ def to_rich(table: Table) -> rich.table.Table:
         show_header=any(column.heading for column in table.columns),
     )
     places = [place for place, column in enumerate(table.columns) if column.only != "page"]
-    rows = [row for group in table.groups for row in group.rows]
     for place in places:
-        _add_column(made, table.columns[place], max((len(plain(row.cells[place])) for row in rows), default=0))
+        _add_column(made, table.columns[place])
     for group in table.groups:
         for row in group.rows:
             made.add_row(*(_to_text(row.cells[at], table.columns[at]) for at in places), style=row.style)
-        made.add_section()
+        if group.apart:
+            made.add_section()
     return made
 
 
-def _add_column(made: rich.table.Table, column: Column, longest: int) -> None:
+def _add_column(made: rich.table.Table, column: Column) -> None:
     heading = printable(column.heading)
     if column.words:
         made.add_column(heading, overflow="fold")
-    elif column.named:
-        made.add_column(heading, justify="right", overflow="fold", min_width=longest)
+    elif column.width is not None:
+        made.add_column(heading, justify="right", overflow="fold", min_width=column.width)
     else:
         made.add_column(heading, justify="right", no_wrap=True)
 

@@ -84,6 +84,7 @@ def of_arms(
     *,
     links: Links | None = None,
     with_task: bool = False,
+    apart: bool = False,
 ) -> Table:
     """A row for each arm at each k, those of one k together.
 
@@ -94,6 +95,7 @@ def of_arms(
         values: a cell for each of them.
         links: by key and arm, where its name leads on the page.
         with_task: for cells of several tasks.
+        apart: whether a terminal sets those of one k apart.
     """
     several = len({(cell.task, cell.split) for cell in cells}) > 1
     groups: dict[str, list[Row]] = {}
@@ -102,7 +104,7 @@ def of_arms(
         row = Row([*head, *values(cell)], link=(links or {}).get((*cell.key, cell.arm)))
         groups.setdefault(_place(cell.key) if several else f"k = {cell.k}", []).append(row)
     lead = [*([TASK] if with_task else []), K, ARM]
-    made = [Group(rows, name) for name, rows in groups.items()]
+    made = [Group(rows, name, apart) for name, rows in groups.items()]
     return Table(title, [*lead, *columns], made, caption(cells))
 
 
@@ -120,7 +122,7 @@ def means_by_k(comparison: Comparison, teachers: Sequence[Result]) -> Table:
         rows = [Row([name, text(TEACHER), *[text("")] * (len(ks) - 1), measure(taught, metric.percent)])]
         arms = dict.fromkeys(key[2] for key in cells if key[:2] == place)
         own = [Row([name, text(arm), *(_with_n(cells.get((*place, arm, k)), metric.name) for k in ks)]) for arm in arms]
-        groups.append(Group([*(rows if taught is not None else []), *own]))
+        groups.append(Group([*(rows if taught is not None else []), *own], apart=True))
     title = f"{metric.title}{' in %' if metric.percent else ''}, mean ± sample std (seeds)"
     columns = [Column("task", words=True), ARM, *(Column(f"k = {k}") for k in ks)]
     return Table(title, columns, groups, caption(comparison.cells))
@@ -146,16 +148,17 @@ def _side_by_side(place: Place, cells: Sequence[Cell], teachers: Sequence[Result
         return [exact(cell.n), *(spread(found.get(metric.name), metric.name) for metric in shown)]
 
     title = f"{', '.join(place)}: means over seeds, ± sample std of the first"
-    table = of_arms(title, cells, [Column("seeds"), *columns], values, links=links)
+    table = of_arms(title, cells, [Column("seeds"), *columns], values, links=links, apart=True)
     taught = [teacher_of(teachers, place, metric.name) for metric in shown]
     known = [measure(value, metric.percent) for value, metric in zip(taught, shown, strict=True)]
-    first = [Group([Row([text(""), text(TEACHER), text(""), *known])])] if any(known) else []
+    first = [Group([Row([text(""), text(TEACHER), text(""), *known])], apart=True)] if any(known) else []
     return Table(table.title, table.columns, [*first, *table.groups], table.caption)
 
 
 # Columns of mean ± std that fit beside an arm's name into 80 characters.
 MOST_COLUMNS = 4
 LOWEST = 3
+WIDEST = len("100.0 ± 50.0")
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ class Line:
     """What an arm, or the teacher, reaches: ``found`` holds F1 by class under `f1_of`, beside other metrics."""
 
     name: str
-    k: int | None
+    k: str
     found: Mapping[str, Summary]
 
 
@@ -172,9 +175,9 @@ def f1_by_class(comparison: Comparison, teachers: Sequence[Result]) -> dict[Plac
     tables = {}
     for place in comparison.places:
         taught = [t.score for t in teachers if (t.score.task, t.score.split) == place and t.score.f1][:1]
-        lines = [Line(TEACHER, None, Arm(TEACHER, (score,)).metrics()) for score in taught]
+        lines = [Line(TEACHER, "", Arm(TEACHER, (score,)).metrics()) for score in taught]
         cells = comparison.at(place)
-        lines += [Line(marked_name(cell), cell.k, cell.metrics()) for cell in cells]
+        lines += [Line(marked_name(cell), str(cell.k), cell.metrics()) for cell in cells]
         tables[place] = by_class(", ".join(place), lines, caption(cells))
     return {place: table for place, table in tables.items() if table is not None}
 
@@ -187,14 +190,13 @@ def by_class(where: str, lines: Sequence[Line], caption: str = "") -> Table | No
         return None
     many = len(classes) > MOST_COLUMNS
     lowest = Column(f"lowest {LOWEST} of {len(classes)} classes", words=True, only="terminal")
-    columns = [Column(name, named=True, only="page" if many else None) for name in classes]
-    groups: dict[int | None, list[Row]] = {}
+    columns = [Column(name, width=WIDEST, only="page" if many else None) for name in classes]
+    groups: dict[str, list[Row]] = {}
     for line in known:
         found = {name: line.found[f1_of(name)] for name in classes if f1_of(name) in line.found}
         cells = [*([_lowest(found)] if many else []), *(spread(found.get(name), "macro_f1") for name in classes)]
-        head = [() if line.k is None else text(str(line.k)), text(line.name)]
-        groups.setdefault(line.k, []).append(Row([*head, *cells]))
-    made = [Group(rows, "" if k is None else f"k = {k}") for k, rows in groups.items()]
+        groups.setdefault(line.k, []).append(Row([text(line.k), text(line.name), *cells]))
+    made = [Group(rows, f"k = {k}" if k else "") for k, rows in groups.items()]
     title = f"F1 by class in %: {where}, mean ± sample std over seeds"
     return Table(title, [K, ARM, *([lowest] if many else []), *columns], made, caption)
 
@@ -344,7 +346,7 @@ def quality(columns: Mapping[str, Quality]) -> Table:
     """How good counterfactuals are, a column for each group of them; what is known of none has no line."""
     rows = [Row([text(name), *map(show, columns.values())]) for name, show in QUALITY.items()]
     known = [row for row in rows if any(row.cells[1:])]
-    headings = [Column("", words=True), *(Column(name, named=True) for name in columns)]
+    headings = [Column("", words=True), *(Column(name, width=1) for name in columns)]
     return Table("Counterfactuals", headings, [Group(known)])
 
 

@@ -57,6 +57,6 @@ def test_a_text_is_neither_markup_nor_html() -> None:
 
 
 def test_no_number_is_cut_where_a_heading_from_elsewhere_is_long() -> None:
-    columns = [Column("arm", words=True), *(Column("a very long name " * 2, named=True) for _ in range(4))]
+    columns = [Column("arm", words=True), *(Column("a very long name " * 2, width=12) for _ in range(4))]
     narrow = on_terminal(to_rich(table(text("an-arm"), *[text("100.0 ± 50.0")] * 4, columns=columns)))
     assert narrow.count("100.0 ± 50.0") == 4

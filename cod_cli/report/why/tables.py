@@ -42,8 +42,11 @@ def quantities(found: Why, comparison: Comparison) -> dict[Place, Table]:
         return [reached, *(_spread(here.get(name), cell.n, percent=name == "crossed") for name in found.quantities)]
 
     cells = {place: [cell for cell in comparison.at(place) if found.of(cell)] for place in comparison.places}
-    title = "Why: {}, mean ± sample std over seeds"
-    return {place: of_arms(title.format(", ".join(place)), of, columns, values) for place, of in cells.items() if of}
+    return {
+        place: of_arms(f"Why: {', '.join(place)}, mean ± sample std over seeds", of, columns, values, apart=True)
+        for place, of in cells.items()
+        if of
+    }
 
 
 def _arrow(quantity: str) -> str:
@@ -119,7 +122,7 @@ def correlations(found: Why, comparison: Comparison) -> Table | None:
         return None
     names = found.quantities
     signs = [exact(QUANTITIES[name], "+" if QUANTITIES[name] > 0 else "-") for name in names]
-    groups = [Group([Row([text(""), text(""), text("predicted"), *signs])])]
+    groups = [Group([Row([text(""), text(""), text("predicted"), *signs])], apart=True)]
     for (task, split, k), here in found.by_place().items():
         lead = (text(f"{task}, {split}"), text(str(k)))
         rows = [
