@@ -230,7 +230,7 @@ class _Field:
     def _stale_students(self, teacher: Reference | None, book: ScoreBook) -> Iterator[StudentEntrant]:
         """The students that are not in the book, under one bar of progress."""
         kept = {name: student for name, student in self.students.items() if self.run.has_weights(name)}
-        for name in self.students.keys() - kept.keys():
+        for name in [name for name in self.students if name not in kept]:
             self.ui.note(f"{self.run.student(name)} has no weights any more: its scores stay as they are")
         entrants = [self._student(name, student) for name, student in kept.items()]
         stale = [one for one in entrants if not book.holds(one.name, score_digest(one, self.rows, teacher))]

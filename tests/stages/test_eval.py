@@ -637,3 +637,14 @@ def test_without_being_asked_for_neighbours_are_not_shown(run: Run, tmp_path: Pa
     add_student(run, "kd-shots")
     run_eval(run, neighbours=str(tiny_base(tmp_path / "encoder")))
     assert set(by_name(run_eval(run))) == {"teacher", "kd-shots"}
+
+
+def test_students_without_weights_are_mentioned_in_their_order(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"kd-{letter}" for letter in "abcdefgh"]
+    for name in ["kd", *names]:
+        add_student(run, name)
+    for name in names:
+        run.drop_weights(name)
+    run_eval(run, Ui())
+    notes = [line for line in capsys.readouterr().err.splitlines() if "has no weights any more" in line]
+    assert [Path(line.split(" has no weights")[0]).name for line in notes] == names

@@ -195,6 +195,14 @@ def test_what_was_checked_is_not_asked_again_by_label(run: Run, llm: FakeLLM) ->
     assert len(llm.requests) == asked
 
 
+def test_an_option_that_is_given_with_its_default_is_given(run: Run, llm: FakeLLM) -> None:
+    ask(run, llm, votes=5)
+    said = CliRunner().invoke(app, ["label", str(run.folder), "--votes", "10", "-q"])
+    assert said.exit_code == 1
+    assert "votes: 5 → 10" in said.stderr
+    assert CliRunner().invoke(app, ["label", str(run.folder), "-q"]).exit_code == 0
+
+
 def test_label_takes_over_the_teacher_that_checked(run: Run, llm: FakeLLM) -> None:
     write(run, llm, demos=2)
     result = ask(run, None)
