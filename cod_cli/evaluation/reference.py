@@ -1,4 +1,4 @@
-"""The teacher on held-out rows: its answers, asked for once, that students are compared with."""
+"""The teacher on held-out rows and pairs: its answers, asked for once, that students are compared with."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

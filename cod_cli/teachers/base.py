@@ -1,4 +1,4 @@
-"""Teachers: who says how probable each class is for a text, in the run's label order."""
+"""What every teacher offers: how probable each class is for a text, in the run's label order, and what it took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

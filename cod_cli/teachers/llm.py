@@ -1,4 +1,4 @@
-"""An LLM as teacher: asked for a text's class by a letter, its probabilities read off the reply or counted in votes."""
+"""An LLM as teacher: how it is asked for a class by a letter, beside which shots; and the cache of its outputs."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
