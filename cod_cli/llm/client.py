@@ -1,4 +1,8 @@
-"""The client for OpenAI-compatible endpoints: concurrent, limited, retried in the open, journalled."""
+"""How an LLM is asked: one `Session` for a command, and in it a `Client` for each model, endpoint and journal.
+
+Requests come in (`cod_cli.llm.messages`), outcomes go out as they arrive: concurrent, within limits, tried again in the
+open, on disk before they are used. Called by the generator and the teacher that are LLMs; the only importer of openai.
+"""
 
 import asyncio
 import random

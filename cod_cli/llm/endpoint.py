@@ -1,4 +1,7 @@
-"""An OpenAI-compatible endpoint: its address, its key, and what its errors mean."""
+"""An OpenAI-compatible endpoint: its address, its key, what its errors mean, and which parameters it takes.
+
+Called by the client alone, but for `endpoint_url`, by which manifests say where an LLM was asked.
+"""
 
 import logging
 import os

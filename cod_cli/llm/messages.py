@@ -1,4 +1,8 @@
-"""What is asked of an LLM, and what it answers: plain data, independent of any client."""
+"""What is asked of an LLM, and what it answers: plain data, independent of any client.
+
+Generators and teachers make a `Request`, the client gives an `Outcome` for it; the ``read_`` functions make its parts of
+a completion's JSON, however a server writes that. Both have the keys by which journal and cache know them.
+"""
 
 import hashlib
 import json

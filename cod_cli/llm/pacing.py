@@ -1,4 +1,7 @@
-"""How fast an endpoint may be asked: width, rate, and the caps on calls and cost."""
+"""How fast an endpoint may be asked: width, rate, and the caps on calls and cost; and what has been spent.
+
+`Limits` come from a command's options, the `Pace` of a session holds all its clients to them.
+"""
 
 import asyncio
 import random

@@ -1,4 +1,7 @@
-"""Reading a grid: which stage an entry belongs to, whether it is a value of its option, and what is missing."""
+"""Reading a grid: which stage an entry belongs to, whether it is a value of its option, and what is missing.
+
+YAML and command-line options come in, a `Grid` goes out; each stage's own settings class checks the values again.
+"""
 
 import contextlib
 import json

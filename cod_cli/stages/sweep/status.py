@@ -1,4 +1,7 @@
-"""How the cells of a sweep stand, by the files of its runs."""
+"""How the cells of a sweep stand, by the files of its runs: what is open, and what the done ones have reached.
+
+Read before a sweep works, after it, and by its estimate; nothing is written.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
