@@ -1,7 +1,7 @@
 """What is asked of an LLM, and what it answers: plain data, independent of any client.
 
-Generators and teachers make a `Request`, the client gives an `Outcome` for it; the ``read_`` functions make its parts of
-a completion's JSON, however a server writes that. Both have the keys by which journal and cache know them.
+Generators and teachers make a `Request` and the client gives an `Outcome` for it. The ``read_`` functions make the
+parts of an outcome from a completion's JSON, however a server has it. Journal and cache know a request by its keys.
 """
 
 import hashlib
