@@ -140,6 +140,7 @@ def test_reliability_bins_hold_every_row_once() -> None:
     bars = metrics.reliability(metrics.softmax(logits), truth)
     assert len(bars) == 15
     assert sum(bar.n for bar in bars) == 300
+    assert [bar.confidence is None for bar in bars] == [bar.n == 0 for bar in bars]
     assert all(bar.confidence is None or bar.low < bar.confidence <= bar.high for bar in bars)
 
 

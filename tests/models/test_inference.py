@@ -33,6 +33,7 @@ def test_each_text_gets_its_own_result_and_the_longest_come_first(classifier: Cl
 
 def test_no_gradient_is_kept_and_results_can_be_trained_on(classifier: Classifier) -> None:
     rows = batched_forward(classifier, encode(classifier, TEXTS), lambda batch: classifier.model(**batch).logits)
+    assert len(rows) == len(TEXTS)
     assert not any(row.requires_grad or row.is_inference() for row in rows)
 
 

@@ -260,7 +260,7 @@ def test_a_judge_can_be_asked_later_and_nothing_is_sent_again(
         write(run, teacher_folder, llm)
         write(run, teacher_folder, llm, judge=str(second_opinion))
         assert len(llm.requests) == 8
-    assert all(row.judge for row in run.counterfactuals.read())
+    assert [bool(row.judge) for row in run.counterfactuals.read()] == [True] * 8
     assert not run.counterfactuals.edited()
 
 

@@ -202,7 +202,7 @@ def test_scores_compare_with_the_teacher_as_it_is_calibrated(run: Run, teacher_f
     assert plain["teacher"].brier is not None
     assert cooled["teacher"].brier < plain["teacher"].brier
     assert cooled["teacher"].accuracy == plain["teacher"].accuracy
-    assert all(isinstance(row, SoftLabel) for row in run.teacher_labels.read())
+    assert {type(row) for row in run.teacher_labels.read()} == {SoftLabel}
 
 
 def test_scoring_on_the_rows_of_the_calibration_is_mentioned(

@@ -84,14 +84,16 @@ def test_a_cfe_whose_shot_is_gone_is_left_out() -> None:
 
 
 def test_the_mix_cod_always_has_exactly_k_rows_and_no_cfe_without_its_shot() -> None:
-    rng = random.Random(0)
+    rng, paired = random.Random(0), 0
     for _ in range(300):
         shots = [shot(n) for n in range(rng.randint(1, 20))]
         cfes = [cfe(n, t) for n in range(20) for t in ("neutral", "positive") if rng.random() < rng.random()]
         groups = select("cod", shots, cfes)
+        paired += sum(len(group) > 1 for group in groups)
         assert sum(map(len, groups)) == len(shots)
         assert [group[0] for group in groups] == shots[: len(groups)]
         assert all(row.shot_id == first.id for first, *rest in groups for row in rest)
+    assert paired > 300
 
 
 def test_an_unknown_mix_is_refused_with_the_known_ones() -> None:

@@ -38,6 +38,7 @@ def test_filters_move_and_the_states_do_not() -> None:
     start = linear_maps(2, 6, 6, seed=0, device=CPU)
     for was, is_ in zip(start.parameters(), trained(hidden, labels).parameters(), strict=True):
         assert (was - is_).abs().max() > 1e-3
+    assert before
     assert all(torch.equal(before[name], state) for name, state in hidden.by_row.items())
 
 

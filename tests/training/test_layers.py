@@ -135,7 +135,8 @@ def test_maps_are_optimised_with_the_student(teacher: Classifier) -> None:
 
 
 def test_maps_begin_as_the_identity_where_sizes_agree_else_at_random_by_seed() -> None:
-    assert all(torch.equal(m, torch.eye(8)) for m in linear_maps(2, 8, 8, seed=0, device=CPU).parameters())
+    square = linear_maps(2, 8, 8, seed=0, device=CPU).parameters()
+    assert [torch.equal(one, torch.eye(8)) for one in square] == [True, True]
     one, same, other = (list(linear_maps(2, 8, 12, seed=s, device=CPU).parameters()) for s in (0, 0, 1))
     assert torch.equal(one[0], same[0])
     assert not torch.equal(one[0], other[0])

@@ -139,6 +139,7 @@ def test_maps_move_and_the_teacher_does_not(folders: tuple[Path, Path], method: 
     found = prepare(folders, method)
     teacher = snapshot(found.teacher.model)
     states = {name: state.clone() for name, state in found.layers.states.by_row.items()}
+    assert states
     before = snapshot(found.objective.module)
     list(train(found.objective.module, found.loader.epochs(2), found.objective.losses, steps=6, lr=1e-3, seed=0))
     after = snapshot(found.objective.module)

@@ -39,7 +39,9 @@ def requests(n: int, labels: tuple[str, ...] = LABELS) -> list[EditRequest]:
 
 
 def assert_flips(teacher: WhiteBoxTeacher, wanted: list[EditRequest]) -> None:
-    for proposal in open_editor(teacher, vocabulary()).propose(wanted):
+    proposals = list(open_editor(teacher, vocabulary()).propose(wanted))
+    assert [proposal.request for proposal in proposals] == wanted
+    for proposal in proposals:
         [text] = proposal.texts
         before, after = teacher.logits([proposal.request.shot.text, text])
         assert flips(before, after, teacher.labels.index(proposal.request.target)), text

@@ -102,6 +102,7 @@ def test_boundary_agreement_is_measured_in_every_run(tmp_path: Path, grid: dict[
         made = SweepFolder(tmp_path / "out").run(f"data/k4-s{seed}")
         scores = {score.student: score.boundary_agreement for score in made.scores.read()}
         assert scores.pop("teacher") is None
+        assert len(scores) == 2
         assert all(share is not None and 0 <= share <= 1 for share in scores.values())
 
 
