@@ -132,6 +132,10 @@ class Counterfactual(SparseRecord):
     ``p_before`` and ``p_after`` are the teacher's P(label) on the shot and on this text; null, like
     ``flipped`` and ``minimal``, where no teacher was asked. ``judge`` is the class that another model than teacher
     and generator gives it.
+
+    Of several for one shot and class the first, which the equal budget takes, has the id ``<shot id>~<label>``, further
+    ones have ``~2`` … behind it. A semifactual (``kind`` of that name, ``flipped`` false) is an edit on which the
+    teacher keeps its choice on the shot, and that is its ``label``; its id is ``<shot id>~=1``, ``~=2`` …
     """
 
     WHERE_USED: ClassVar[frozenset[str]] = frozenset({"parent_id", "judge"})
@@ -153,6 +157,11 @@ class Counterfactual(SparseRecord):
     attempts: int
     parent_id: str | None = None
     judge: str | None = None
+
+    @property
+    def is_further(self) -> bool:
+        """Whether it is a CFE beside the first one of its shot and class."""
+        return self.id.startswith(f"{self.shot_id}~{self.label}~")
 
 
 class SoftLabel(Record):

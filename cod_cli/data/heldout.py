@@ -102,8 +102,8 @@ def _scored_table(
 
 
 def trained_texts(run: Run) -> set[str]:
-    """All texts that some student of the run may have seen: shots, counterfactuals and rivals."""
-    made = [*run.counterfactuals.peek(), *run.rival_rows()]
+    """All texts that some student of the run may have seen: shots, counterfactuals, semifactuals and rivals."""
+    made = [*run.counterfactuals.peek(), *run.semifactuals.peek(), *run.rival_rows()]
     return {shot.text.strip() for shot in run.shots.read()} | {row.text.strip() for row in made}
 
 

@@ -1,6 +1,7 @@
 """The files of a run and of a sweep: nobody else knows their names."""
 
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -39,18 +40,20 @@ class CounterfactualFiles:
     """The files of one set of texts made from shots: counterfactuals, a rival's rows, or pairs that are held out.
 
     ``attempts`` and ``replies`` hold what was tried and paid for on the way to ``rows``; ``shots`` are what it all
-    was made from.
+    was made from. ``semifactuals`` stand beside a run's own counterfactuals only.
     """
 
     rows: Artifact[Counterfactual]
     attempts: Path
     replies: Path
     shots: Artifact[Shot]
+    semifactuals: Artifact[Counterfactual] | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """What is written beside the shots, the manifest included."""
-        return self.rows.path, self.rows.meta, self.attempts, self.replies
+        """What is written beside the shots, the manifests included."""
+        beside = (self.semifactuals.path, self.semifactuals.meta) if self.semifactuals else ()
+        return self.rows.path, self.rows.meta, *beside, self.attempts, self.replies
 
     def read_attempts(self) -> list[Attempt]:
         """The attempts, empty where nothing was tried yet."""
@@ -68,6 +71,7 @@ class Run:
         self.folder = Path(folder)
         self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
         self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
+        self.semifactuals = Artifact(self.folder, "2-semifactuals", Counterfactual, f"cod counterfact {folder}")
         self.soft_labels = Artifact(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
         self.teacher_labels = Artifact(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
         self.teacher_replies = self.folder / "3-replies.jsonl"
@@ -109,7 +113,7 @@ class Run:
     @property
     def cfe_files(self) -> CounterfactualFiles:
         """The run's own counterfactuals, which `cod counterfact` writes."""
-        return self._made("2", self.counterfactuals, self.shots)
+        return dataclasses.replace(self._made("2", self.counterfactuals, self.shots), semifactuals=self.semifactuals)
 
     def rival(self, kind: str) -> CounterfactualFiles:
         """The files of one rival, ``2-KIND.jsonl`` and those beside it."""
@@ -140,7 +144,8 @@ class Run:
     def rival_rows(self) -> list[Counterfactual]:
         """The rows of every rival's file; it is a rival's if it has a manifest."""
         names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
-        rivals = [self.rival(name.removeprefix("2-")) for name in names if name != "2-counterfactuals"]
+        own = {self.counterfactuals.path.stem, self.semifactuals.path.stem}
+        rivals = [self.rival(name.removeprefix("2-")) for name in names if name not in own]
         return [row for rival in rivals for row in rival.rows.peek()]
 
     @property

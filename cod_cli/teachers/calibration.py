@@ -166,7 +166,7 @@ def _held_out(run: Run, labels: Sequence[str], data: str) -> _Labelled:
 
 def _rows(run: Run, labels: Sequence[str], data: str) -> HeldOut:
     sampled = run.shots.require().settings
-    made = [*run.counterfactuals.peek(), *run.rival_rows()]
+    made = [*run.counterfactuals.peek(), *run.semifactuals.peek(), *run.rival_rows()]
     own = {shot.text.strip() for shot in run.shots.read()} | {row.text.strip() for row in made}
     try:
         # As the shots' source was read; a file of other columns has `text` and `label`.
