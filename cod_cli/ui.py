@@ -5,9 +5,10 @@ Beside the console stand the ways to write what all tables share: numbers, nothi
 
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
@@ -86,11 +87,11 @@ class Ui:
     def json(self, document: Any) -> None:
         """The result as one JSON document on stdout."""
         if self._first:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(_as_json(document, indent=2) + "\n")
 
     def line(self, row: Any) -> None:
         """One JSON object on one line of stdout, for results that are streamed."""
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(_as_json(row) + "\n")
 
     @contextmanager
     def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
@@ -154,6 +155,28 @@ class _Lines:
         self._lines += 1
         share = f"{self._done}" if self._total is None else f"{self._done} of {self._total}"
         self._note(f"{self._description}: {share}{', ' if self._detail else ''}{self._detail}")
+
+
+def _as_json(document: Any, indent: int | None = None) -> str:
+    """JSON that standard output can take: readable where its encoding has the characters, else escaped."""
+    plain = _plain(document)
+    text = json.dumps(plain, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # it is not UTF-8, or half of a surrogate pair stands there
+        return json.dumps(plain, indent=indent)
+    return text
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is no finite number; dates and what else it does not know as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def _console(stream: Any) -> Console:

@@ -1,7 +1,9 @@
 """What goes to stdout, what to stderr, and that no text is ever taken for a command."""
 
+import io
 import json
 import logging
+from datetime import date
 from typing import Any
 
 import pytest
@@ -119,3 +121,18 @@ def test_the_innermost_console_alone_is_told_what_is_logged(capsys: pytest.Captu
         log.info("a note")
         log.warning("beware")
     assert capsys.readouterr().err == "warning: beware\n"
+
+
+def test_a_line_is_json_whatever_stands_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"note": "\ud83d", "naïve": float("nan"), "when": [{"day": date(2026, 1, 2)}], "far": (float("-inf"), 1)}
+    Ui().line(row)
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"note": "\ud83d", "naïve": None, "when": [{"day": "2026-01-02"}], "far": [None, 1]}
+
+
+def test_json_is_ascii_where_the_stream_is_no_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", stream)
+    Ui(as_json=True).json({"text": "很好"})
+    stream.flush()
+    assert json.loads(stream.buffer.getvalue()) == {"text": "很好"}  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """The command line: parse, call one stage, show what it returned. Stages are imported where they are called."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from typer.core import TyperGroup
 
 from cod_cli import __version__
 from cod_cli.cli.options import command
+from cod_cli.cli.streams import prepare_streams
 from cod_cli.settings.cache import CacheSettings
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.demo import DemoSettings
@@ -236,7 +238,9 @@ def report(
     """
     from cod_cli.stages.report import report
 
-    _present(ui, "report", report(folder, settings, ui))
+    result = report(folder, settings, ui)
+    if not result.printed:
+        _present(ui, "report", result)
 
 
 @command(app, DemoSettings)
@@ -258,4 +262,8 @@ def main() -> None:
     """The entry point of the ``cod`` command."""
     # The Hub's client counts its users unless it is told not to, and reads this when it is imported.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    app()
+    prepare_streams()
+    try:
+        app()
+    finally:
+        sys.stdout.flush()

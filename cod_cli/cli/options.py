@@ -3,7 +3,7 @@
 import dataclasses
 import errno
 import inspect
-import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -14,16 +14,15 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.base import GENERAL, Settings, option, options_of
 from cod_cli.ui import Ui
 
-_DISK = {
-    errno.ENOENT,
-    errno.EEXIST,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
+# What to do about what an operating system refuses; paths are named before.
+_HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space; the same command goes on from what is saved"),
+    errno.EFBIG: "allow larger files (`ulimit -f`); the same command goes on from what is saved",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file stands where a folder should: name another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place that you may read and write"),
 }
 
 
@@ -60,21 +59,19 @@ def with_exit_codes(ui: Ui, action: Callable[[], Any]) -> None:
     try:
         with ui.listening():
             action()
+        # Here, that a full disk is an error like any other.
+        sys.stdout.flush()
     except CodError as error:
         ui.error(error)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         ui.error(CodError("interrupted; everything finished is saved", "the same command goes on from there"))
         raise typer.Exit(130) from None
-    except BrokenPipeError:
-        # The reader (`| head`) has gone: nothing more to say, and nothing to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise typer.Exit(0) from None
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        ui.error(CodError(f"{where}{error.strerror}", "free some space or choose a folder that can be written"))
+        ui.error(CodError(f"{where}{error.strerror}", _HINTS.get(error.errno, "check the path and its disk")))
         raise typer.Exit(1) from None
 
 

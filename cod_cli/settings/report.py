@@ -21,9 +21,12 @@ class ReportSettings(Settings):
             help="Compare every arm with this one.  [default: the sweep's; else method kd, mix shots]", metavar="ARM"
         ),
     ] = None
-    csv: Annotated[Path | None, option("--csv", help="Write every arm at every k, a line each.", metavar="FILE")] = None
+    csv: Annotated[
+        Path | None, option("--csv", help="Write every arm at every k, a line each; - prints it.", metavar="FILE")
+    ] = None
     html: Annotated[
-        Path | None, option("--html", help="Write one page: verdicts, charts, pairs, commands.", metavar="FILE")
+        Path | None,
+        option("--html", help="Write one page: verdicts, charts, pairs, commands; - prints it.", metavar="FILE"),
     ] = None
     why: Annotated[
         bool,

@@ -82,11 +82,8 @@ def _classified(classifier: Classifier, rows: Sequence[_Input], settings: Predic
 
 
 def _passed_on(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The row's own columns, as JSON can hold them."""
-    plain = (str, int, float, bool, list, dict, type(None))
-    return {
-        _free_name(name, columns): value if isinstance(value, plain) else str(value) for name, value in columns.items()
-    }
+    """The row's own columns, each under a name of its own."""
+    return {_free_name(name, columns): value for name, value in columns.items()}
 
 
 def _free_name(name: str, columns: Collection[str]) -> str:

@@ -15,7 +15,7 @@ from cod_cli.report.results import Evidence, read_evidence
 from cod_cli.report.statistics import Interval
 from cod_cli.report.why.explain import QUANTITIES, Why, explain
 from cod_cli.settings.report import ReportSettings
-from cod_cli.store.jsonl import write_text
+from cod_cli.store.jsonl import STDOUT, write_output
 from cod_cli.ui import Ui
 
 
@@ -30,6 +30,11 @@ class ReportResult:
     comparison: Comparison
     written: tuple[Path, ...]
     why: Why | None = None
+
+    @property
+    def printed(self) -> bool:
+        """Whether a document stands on standard output already, where nothing else may stand then."""
+        return STDOUT in self.written
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the rows of the table, the teacher's scores, every test."""
@@ -56,22 +61,31 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
         UsageError: a baseline that is not among the arms, or a folder where a file is to be written.
         CodError: no scores, a damaged file, or an arm that stands in two runs.
     """
-    for flag, path in (("--csv", settings.csv), ("--html", settings.html)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{flag} is {path}, a folder", f"name a file: {flag} {path / f'report.{flag[2:]}'}")
+    _check_outputs(settings, ui)
     evidence = read_evidence(folder)
     comparison = compare(evidence, metric=settings.metric, baseline=settings.baseline)
     why = _why(evidence, comparison, settings, ui) if settings.why else None
     written = []
     if settings.csv is not None:
-        write_text(settings.csv, to_csv(rows(comparison, why)))
+        write_output(settings.csv, to_csv(rows(comparison, why)))
         written.append(settings.csv)
     if settings.html is not None:
-        write_text(settings.html, page(evidence, comparison, why))
+        write_output(settings.html, page(evidence, comparison, why))
         written.append(settings.html)
     for note in comparison.notes:
         ui.note(f"Note: {note}")
     return ReportResult(evidence, comparison, tuple(written), why)
+
+
+def _check_outputs(settings: ReportSettings, ui: Ui) -> None:
+    """Refuse a folder as a file, and two documents on standard output."""
+    outputs = {flag: path for flag, path in (("--csv", settings.csv), ("--html", settings.html)) if path is not None}
+    for flag, path in outputs.items():
+        if path.is_dir():
+            raise UsageError(f"{flag} is {path}, a folder", f"name a file: {flag} {path / f'report.{flag[2:]}'}")
+    printed = [f"{flag} -" for flag, path in outputs.items() if path == STDOUT] + (["--json"] if ui.as_json else [])
+    if len(printed) > 1:
+        raise UsageError(f"{' and '.join(printed)} would both be printed", "name a file for one of them")
 
 
 def _why(evidence: Evidence, comparison: Comparison, settings: ReportSettings, ui: Ui) -> Why:

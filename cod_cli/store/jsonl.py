@@ -1,8 +1,11 @@
 """Files on disk: JSON lines, validated, with line numbers in every error; texts replaced atomically; locks."""
 
+import contextlib
 import hashlib
 import json
 import os
+import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,17 +120,44 @@ def append_records(path: Path, rows: Iterable[Record]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file atomically: whoever reads it sees the old text or the new one, never half."""
+    """Replace a file atomically: whoever reads it sees the old text or the new one, never half. Its mode is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as file:
+            with contextlib.suppress(FileNotFoundError):
+                partial.chmod(stat.S_IMODE(path.stat().st_mode))
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+STDOUT = Path("-")
+
+
+def write_output(path: Path, text: str) -> None:
+    """Write where a user wants something written: ``-`` is standard output, a link is followed.
+
+    A regular file is replaced atomically; anything else, a device or a pipe, is written into and stays what it is.
+    """
+    if path == STDOUT or _is_stdout(path):
+        sys.stdout.write(text)
+    elif path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    else:
+        write_text(Path(os.path.realpath(path)), text)
+
+
+def _is_stdout(path: Path) -> bool:
+    """Whether a path, as ``/dev/stdout`` does, leads to where this process prints: a file, too, if that is where."""
+    # What stands in for standard output, in a notebook for one, may have no descriptor.
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    return False
 
 
 @contextmanager

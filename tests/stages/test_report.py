@@ -10,7 +10,9 @@ from typing import get_args, get_type_hints
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
+from cod_cli.cli.app import app
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import METRICS
 from cod_cli.report.why.explain import Measurement, Measurements
@@ -91,6 +93,19 @@ def test_a_folder_is_no_file_to_write(runs: Path, tmp_path: Path, flag: str) -> 
     with pytest.raises(UsageError, match=f"--{flag} is .* a folder") as error:
         run_report(runs, **{flag: tmp_path})
     assert error.value.hint == f"name a file: --{flag} {tmp_path / 'report'}.{flag}"
+
+
+def test_a_dash_prints_the_csv_and_nothing_else(runs: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(runs), "--csv", "-"])
+    assert [row["arm"] for row in csv.DictReader(done.stdout.splitlines())] == ["kd-shots", "kd-cod"]
+    assert not Path("-").exists()
+
+
+def test_two_documents_are_not_printed_at_once(runs: Path) -> None:
+    with pytest.raises(UsageError, match="--csv - and --html - would both"):
+        run_report(runs, csv=Path("-"), html=Path("-"))
+    with pytest.raises(UsageError, match="--html - and --json"):
+        report(runs, ReportSettings(html=Path("-")), Ui(as_json=True))
 
 
 def test_nothing_is_written_without_being_asked_for(runs: Path) -> None:

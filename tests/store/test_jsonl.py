@@ -1,0 +1,70 @@
+"""Files on disk: what is written where, and what is left as it was."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from cod_cli.store.jsonl import write_output, write_text
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("old")
+    path.chmod(0o600)
+    write_text(path, "new")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("new", 0o600)
+
+
+def test_what_is_written_through_a_link_stands_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    write_output(tmp_path / "link.csv", "new")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == "new"
+
+
+def test_a_link_to_nothing_yet_makes_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "later" / "real.csv")
+    write_output(tmp_path / "link.csv", "new")
+    assert (tmp_path / "later" / "real.csv").read_text() == "new"
+
+
+def test_a_pipe_is_written_into_and_stays_a_pipe(tmp_path: Path) -> None:
+    path, read = tmp_path / "pipe", []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: read.append(path.read_text()), daemon=True)
+    reader.start()
+    write_output(path, "a,b\n")
+    reader.join(10)
+    assert (read, path.is_fifo()) == (["a,b\n"], True)
+
+
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    # A node of our own, of the same kind as /dev/null; never that itself.
+    try:
+        os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        (tmp_path / "null").write_text("")
+    except OSError:
+        pytest.skip("only some may make devices")
+    write_output(tmp_path / "null", "gone")
+    assert (tmp_path / "null").is_char_device()
+
+
+def test_a_dash_is_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    write_output(Path("-"), "a,b\n")
+    assert capfd.readouterr().out == "a,b\n"
+    assert not Path("-").exists()
+
+
+def test_a_path_that_leads_to_standard_output_is_printed_to_without_taking_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "printed.txt").open("w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        out.write("before\n")
+        write_output(tmp_path / "printed.txt", "a,b\n")
+        out.write("after\n")
+    assert (tmp_path / "printed.txt").read_text() == "before\na,b\nafter\n"
