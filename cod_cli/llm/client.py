@@ -174,8 +174,7 @@ class Client:
         outcome = self._journal.find(request.key(self.model, self.endpoint)) if self._journal else None
         if outcome is None and self._cache is not None:
             key = request.cache_key(self.model, self.endpoint)
-            value = self._cache.get_many([key]).get(key)
-            outcome = Outcome.from_cache(value) if value is not None else None
+            outcome = Outcome.from_cache(self._cache.get_many([key]).get(key))
         return outcome
 
     def _share(self, request: Request, outcome: Outcome) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
 
+from pydantic import TypeAdapter, ValidationError
+
 Message = dict[str, str]
 TopLogprobs = tuple[tuple[str, float], ...]
 # Finish reasons beside the servers' own (stop, length, content_filter).
@@ -107,19 +109,24 @@ class Outcome:
         return json.dumps({"model": self.model, "choices": [asdict(choice) for choice in self.choices]})
 
     @classmethod
-    def from_cache(cls, value: str) -> "Outcome":
-        """The outcome that `to_cache` wrote; it costs nothing."""
-        stored = json.loads(value)
-        choices = tuple(
-            Choice(row["text"], row["finish_reason"], _tuples(row["logprobs"])) for row in stored["choices"]
-        )
-        return cls(choices, model=stored["model"], source="cache")
+    def from_cache(cls, value: object) -> "Outcome | None":
+        """The outcome that `to_cache` wrote, which costs nothing; None where something else stands there."""
+        try:
+            kept = _KEPT.validate_json(value)  # type: ignore[arg-type]
+        except ValidationError:
+            return None
+        return cls(kept.choices, model=kept.model, source="cache") if kept.choices else None
 
 
-def _tuples(logprobs: list[list[tuple[str, float]]] | None) -> tuple[TopLogprobs, ...] | None:
-    if logprobs is None:
-        return None
-    return tuple(tuple((token, value) for token, value in position) for position in logprobs)
+@dataclass(frozen=True)
+class _Kept:
+    """An outcome as it stands in the cache."""
+
+    model: str
+    choices: tuple[Choice, ...]
+
+
+_KEPT = TypeAdapter(_Kept)
 
 
 def read_choice(choice: Mapping[str, Any]) -> Choice:

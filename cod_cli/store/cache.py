@@ -1,12 +1,15 @@
 """What was computed or paid for once, kept by key for other runs: small SQLite stores, safe for several processes."""
 
+import contextlib
+import math
 import os
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from platformdirs import user_cache_path
 
@@ -16,14 +19,20 @@ T = TypeVar("T")
 _KEYS_AT_ONCE = 500
 
 
-_SET_UP = """
+# As SQLite gives it back, by which a store is known.
+_TABLE = "CREATE TABLE entries (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID"
+_SET_UP = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+{_TABLE.replace("TABLE", "TABLE IF NOT EXISTS")};
 """
 
 
 _CLEAR = "DELETE FROM entries; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);"
+
+
+# All that is kept for other runs. `COD_CACHE` may name a folder where others keep theirs: no other file is touched.
+STORES = ("replies", "soft-labels", "teacher-logits")
 
 
 def cache_folder() -> Path:
@@ -32,13 +41,39 @@ def cache_folder() -> Path:
 
 
 def default_path(store: str) -> Path:
-    """The file of a store by its name."""
-    return cache_folder() / f"{store}.sqlite"
+    """The file of one of `STORES`, in a folder of their own; one of an earlier version stays where it is."""
+    own = cache_folder() / "stores" / f"{store}.sqlite"
+    older = cache_folder() / own.name
+    return older if not own.exists() and _is_store(older) else own
 
 
 def stores() -> list[Path]:
     """The files of all stores that there are, those set aside as damaged left out."""
-    return sorted(cache_folder().glob("*.sqlite"))
+    return [path for path in map(default_path, STORES) if path.exists()]
+
+
+def _is_store(path: Path) -> bool:
+    """Whether a file is a store, and not something of another program's that has its name."""
+    if not path.is_file():
+        return False
+    db = None
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        return db.execute("SELECT sql FROM sqlite_master").fetchall() == [(_TABLE,)]
+    except sqlite3.Error:
+        return False
+    finally:
+        if db is not None:
+            db.close()
+
+
+def read_floats(value: object, kind: Literal["f", "d"], n: int) -> tuple[float, ...] | None:
+    """The n finite floats (``f``: 4 bytes, ``d``: 8, little-endian) that a value is; None where it is none."""
+    try:
+        floats = struct.unpack(f"<{n}{kind}", value)  # type: ignore[arg-type]
+    except (struct.error, TypeError):
+        return None
+    return floats if all(map(math.isfinite, floats)) else None
 
 
 class Cache(Generic[V]):
@@ -116,8 +151,8 @@ class Cache(Generic[V]):
 
     def _open(self, path: Path) -> sqlite3.Connection | None:
         try:
-            # It may hold users' texts.
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(path)
             return _connect(path)
         except sqlite3.OperationalError as error:
             self.problem = f"{path}: {error}"
@@ -130,10 +165,19 @@ class Cache(Generic[V]):
     def _begin_anew(self, path: Path) -> sqlite3.Connection | None:
         try:
             path.replace(_set_aside(path))
+            _make_private(path)
             return _connect(path)
         except (OSError, sqlite3.Error) as error:
             self.problem = f"{path}: {error}"
             return None
+
+
+def _make_private(path: Path) -> None:
+    """Make the file where there is none, and let nobody else read it: it may hold users' texts."""
+    # SQLite gives the files beside it the same mode.
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o600))
+    with contextlib.suppress(PermissionError):  # another's, who shares it
+        path.chmod(path.stat().st_mode & 0o770)
 
 
 def _set_aside(path: Path) -> Path:

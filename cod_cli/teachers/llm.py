@@ -15,7 +15,7 @@ from cod_cli.llm.prices import Estimate, Price, estimate
 from cod_cli.llm.prompts import Prompt, class_messages
 from cod_cli.models.inference import Progress
 from cod_cli.records import Shot, digest, text_sha
-from cod_cli.store.cache import Cache
+from cod_cli.store.cache import Cache, read_floats
 from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, uniform_output
 from cod_cli.teachers.base import Output, Outputs
 
@@ -365,11 +365,9 @@ class OutputCache:
     def _place(self, key: str, source: str) -> str:
         return f"{self._origin}:{key}:{f'votes{self._votes}' if source == 'votes' else source}"
 
-    def _unpacked(self, row: bytes, source: Told) -> Output | None:
-        if len(row) != 8 * (self._classes + 1):
-            return None
-        *logits, covered = np.frombuffer(row, dtype="<f8").tolist()
-        return Output(tuple(logits), source, covered)
+    def _unpacked(self, row: object, source: Told) -> Output | None:
+        floats = read_floats(row, "d", self._classes + 1)
+        return Output(floats[:-1], source, floats[-1]) if floats else None
 
 
 def _packed(output: Output) -> bytes:

@@ -13,7 +13,7 @@ from cod_cli.models.inference import Progress, logits_of, longest
 from cod_cli.models.load import Classifier
 from cod_cli.records import text_sha
 from cod_cli.settings.base import parse_names
-from cod_cli.store.cache import Cache
+from cod_cli.store.cache import Cache, read_floats
 from cod_cli.teachers.base import Logits, Output, Outputs
 
 
@@ -76,7 +76,7 @@ class WhiteBoxTeacher:
         keys = [f"{self.fingerprint}:{self.max_length}:{text_sha(text)}" for text in texts]
         unknown = [key for key in keys if key not in self._known]
         kept = self._cache.get_many(unknown)
-        self._known.update((key, row) for key, row in kept.items() if len(row) == 4 * len(self.labels))
+        self._known.update((key, row) for key, row in kept.items() if read_floats(row, "f", len(self.labels)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         if progress is not None and len(missing) < len(texts):
             progress(len(texts) - len(missing))

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -448,6 +449,19 @@ def test_a_hit_in_the_cache_is_journalled_and_costs_nothing(llm: FakeLLM, tmp_pa
         assert (asking.spent.calls, asking.spent.cost) == (0, 0)
     assert (outcome.source, outcome.usage, len(outcome.choices)) == ("cache", None, 2)
     assert [(reply.usage, reply.latency_s) for reply in journalled(tmp_path / "b.jsonl")] == [(None, 0), (None, 0)]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "{", "[]", "5", '{"model": "m"}', '{"model": "m", "choices": [{"text": 5, "finish_reason": "stop"}]}']
+)
+def test_what_is_no_reply_in_the_cache_is_asked_for_again(value: str, llm: FakeLLM, tmp_path: Path) -> None:
+    cache = Cache[str](tmp_path / "cache.sqlite")
+    first = ask_one(llm, cache=cache)
+    with sqlite3.connect(tmp_path / "cache.sqlite") as db:
+        db.execute("UPDATE entries SET value = ?", [value])
+    db.close()
+    again = ask_one(llm, cache=cache)
+    assert (again.source, again.choices) == ("server", first.choices)
 
 
 def test_the_cache_tells_feedback_apart_and_the_journal_does_not() -> None:

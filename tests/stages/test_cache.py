@@ -42,5 +42,17 @@ def test_it_says_where_it_is_and_that_it_holds_texts(capsys: pytest.CaptureFixtu
     path = keep("replies", "a")
     Ui().show(views.cache(cache(CacheSettings(), Ui.silent())))
     out = capsys.readouterr().out
-    assert str(path.parent) in out
+    assert str(path.parents[1]) in out
     assert "texts made from yours" in out
+
+
+def test_clear_leaves_the_files_of_other_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COD_CACHE", str(tmp_path))
+    keep("replies", "a")
+    (tmp_path / "photos.sqlite").write_text("my notes, not a database")
+    (tmp_path / "stores" / "diary.sqlite").write_text("rain")
+    found = cache(CacheSettings(clear=True), Ui.silent())
+    assert ([store.name for store in found.stores], found.cleared) == (["replies"], 1)
+    assert (tmp_path / "photos.sqlite").read_text() == "my notes, not a database"
+    assert (tmp_path / "stores" / "diary.sqlite").read_text() == "rain"
+    assert not list(tmp_path.rglob("*.damaged"))

@@ -2,11 +2,13 @@
 
 import multiprocessing
 import os
+import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
 
-from cod_cli.store.cache import Cache, default_path, stores
+from cod_cli.store.cache import Cache, default_path, read_floats, stores
 
 
 def test_what_is_put_is_found_by_another_opening(tmp_path: Path) -> None:
@@ -136,14 +138,66 @@ def test_entries_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
 
 def test_stores_stand_where_cod_cache_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COD_CACHE", str(tmp_path / "here"))
-    assert default_path("replies") == tmp_path / "here" / "replies.sqlite"
+    path = tmp_path / "here" / "stores" / "replies.sqlite"
+    assert default_path("replies") == path
     assert stores() == []
     Cache[str](default_path("replies")).put_many({"x": "1"})
-    assert stores() == [tmp_path / "here" / "replies.sqlite"]
+    assert stores() == [path]
     monkeypatch.setenv("COD_CACHE", "")
     assert default_path("replies").parent.is_absolute()
 
 
-def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
-    Cache[str](tmp_path / "cache" / "a.sqlite")
-    assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
+def test_a_store_is_for_its_owner_alone_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COD_CACHE", str(tmp_path))
+    tmp_path.chmod(0o755)
+    Cache[str](default_path("replies")).put_many({"x": "1"})
+    made = [default_path("replies").parent, *default_path("replies").parent.iterdir()]
+    assert len(made) == 4
+    assert [path.stat().st_mode & 0o077 for path in made] == [0] * 4
+
+
+def test_others_lose_sight_of_a_store_that_they_could_read(tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").touch(0o644)
+    Cache[str](tmp_path / "a.sqlite")
+    assert (tmp_path / "a.sqlite").stat().st_mode & 0o007 == 0
+
+
+def test_a_store_of_an_earlier_version_is_used_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COD_CACHE", str(tmp_path))
+    older = Cache[str](tmp_path / "replies.sqlite")
+    older.put_many({"x": "1"})
+    older.close()
+    assert default_path("replies") == tmp_path / "replies.sqlite"
+    assert stores() == [tmp_path / "replies.sqlite"]
+
+
+@pytest.mark.parametrize("content", ["my notes, not a database", None])
+def test_a_file_of_another_program_is_no_store(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COD_CACHE", str(tmp_path))
+    foreign = tmp_path / "replies.sqlite"
+    if content:
+        foreign.write_text(content)
+    else:
+        db = sqlite3.connect(foreign)
+        db.executescript("CREATE TABLE entries(day TEXT, body TEXT); INSERT INTO entries VALUES ('monday', 'rain')")
+        db.close()
+    before = foreign.read_bytes()
+    Cache[str](default_path("replies")).put_many({"x": "1"})
+    assert stores() == [tmp_path / "stores" / "replies.sqlite"]
+    assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "floats"),
+    [
+        (struct.pack("<2f", 1.5, -2.0), (1.5, -2.0)),
+        (struct.pack("<3f", 1, 2, 3), None),
+        (struct.pack("<2f", 1, float("nan")), None),
+        ("12345678", None),
+        (12345678, None),
+    ],
+)
+def test_floats_are_read_from_what_holds_so_many_and_from_nothing_else(value: object, floats: object) -> None:
+    assert read_floats(value, "f", 2) == floats

@@ -97,10 +97,11 @@ def test_the_cache_holds_no_text(teacher_folder: Path) -> None:
     assert not any(b"secret" in content for content in files)
 
 
-def test_an_entry_of_the_wrong_size_is_scored_anew(teacher_folder: Path) -> None:
+@pytest.mark.parametrize("value", ["x'00'", "12345678", "'12345678'", "x'0000c07f0000c07f'"])
+def test_an_entry_that_is_no_logits_is_scored_anew(value: str, teacher_folder: Path) -> None:
     expected = teacher(teacher_folder).logits(TEXTS)
     with sqlite3.connect(default_path("teacher-logits")) as db:
-        db.execute("UPDATE entries SET value = x'00'")
+        db.execute(f"UPDATE entries SET value = {value}")
     db.close()
     np.testing.assert_array_equal(teacher(teacher_folder).logits(TEXTS), expected)
 
