@@ -3,37 +3,47 @@
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, ValidationError
 
 from cod_cli.errors import UsageError
-from cod_cli.records import Shot
+from cod_cli.records import Record, Shot
 from cod_cli.store.yaml import parse_yaml
 
 PLACEHOLDERS = ("text", "label", "target", "labels")
-_KEYS = ("description", "system", "user", "labels", "examples")
-_EXAMPLE_KEYS = ("text", "label", "target", "edit")
 Message = dict[str, str]
+_HINT = (
+    'it has texts description, system (may be "") and user; it may have labels (`name: text`, in quotes if need be) '
+    "and a list of examples (text, label, target and edit each)"
+)
+Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
 # How the wordings of a family were called before; runs and habits of then go on.
 _RENAMED = {"-v2": "-definition", "-v3": "-find-words", "-v4": "-short"}
 
 
-@dataclass(frozen=True)
-class Example:
+class Demonstration(Record):
     """A demonstration: ``edit`` is ``text`` turned from ``label`` to ``target``."""
 
-    text: str
-    label: str
-    target: str
-    edit: str
+    text: Stripped
+    label: Stripped
+    target: Stripped
+    edit: Stripped
 
 
-@dataclass(frozen=True)
-class Prompt:
+class _PromptFile(Record):
+    description: Stripped
+    system: Stripped
+    user: Stripped
+    labels: dict[str, Stripped] = Field(default_factory=dict)
+    examples: tuple[Demonstration, ...] = ()
+
+
+class Prompt(_PromptFile):
     """A checked prompt; ``source`` is its file's text, ``hash`` 8 hex digits of SHA-256 over that.
 
     ``labels`` describes classes by name. ``examples`` become turns of user and assistant.
@@ -41,11 +51,6 @@ class Prompt:
 
     name: str
     hash: str
-    description: str
-    system: str
-    user: str
-    labels: Mapping[str, str]
-    examples: tuple[Example, ...]
     source: str
 
     def __str__(self) -> str:
@@ -102,33 +107,19 @@ def parse_prompt(content: str, name: str, where: str) -> Prompt:
     values = parse_yaml(content, where)
     if not isinstance(values, dict):
         raise UsageError(f"{where} is no prompt", "it needs the keys description, system and user")
-    _check_keys(values, where)
-    _check_placeholders(values, where)
-    return Prompt(
-        name=name,
-        hash=hashlib.sha256(content.encode("utf-8")).hexdigest()[:8],
-        description=values["description"].strip(),
-        system=values["system"].strip(),
-        user=values["user"].strip(),
-        labels=_texts(values.get("labels") or {}, "labels", where),
-        examples=tuple(_example(row, where) for row in values.get("examples") or ()),
-        source=content,
-    )
+    optional = ("labels", "examples")  # whose names may stand there with nothing behind
+    try:
+        file = _PromptFile.model_validate({key: values[key] for key in values if values[key] or key not in optional})
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise UsageError(f"{where}: {'; '.join(problems)}", _HINT) from None
+    _check_placeholders(file, where)
+    digits = hashlib.sha256(content.encode("utf-8")).hexdigest()[:8]
+    return Prompt(**dict(file), name=name, hash=digits, source=content)
 
 
-def _check_keys(values: Mapping[Any, Any], where: str) -> None:
-    unknown = [str(key) for key in values if key not in _KEYS]
-    if unknown:
-        raise UsageError(f"{where} has unknown keys: {', '.join(unknown)}", f"known: {', '.join(_KEYS)}")
-    missing = [key for key in _KEYS[:3] if not isinstance(values.get(key), str)]
-    if missing:
-        raise UsageError(f"{where} lacks {', '.join(missing)}", 'each is a text; `system` may be empty: ""')
-    if not isinstance(values.get("examples") or [], list):
-        raise UsageError(f"{where}: examples is no list", f"give each the keys {', '.join(_EXAMPLE_KEYS)}")
-
-
-def _check_placeholders(values: Mapping[str, str], where: str) -> None:
-    templates = {key: Template(values[key]) for key in ("system", "user")}
+def _check_placeholders(file: _PromptFile, where: str) -> None:
+    templates = {"system": Template(file.system), "user": Template(file.user)}
     stray = [key for key, template in templates.items() if not template.is_valid()]
     if stray:
         raise UsageError(f"{where} has a stray $ in {' and '.join(stray)}", "write $$ for a dollar sign")
@@ -139,19 +130,6 @@ def _check_placeholders(values: Mapping[str, str], where: str) -> None:
         raise UsageError(f"{where} has unknown placeholders: {', '.join(unknown)}", f"known: {known}")
     if "text" not in templates["user"].get_identifiers():
         raise UsageError(f"{where} never gives the text", "put $text into `user`")
-
-
-def _texts(values: Any, what: str, where: str) -> dict[str, str]:
-    if not isinstance(values, dict) or not all(isinstance(x, str) for pair in values.items() for x in pair):
-        raise UsageError(f"{where}: {what} holds something that is no text", "write `name: text`, in quotes if need be")
-    return {name: text.strip() for name, text in values.items()}
-
-
-def _example(row: Any, where: str) -> Example:
-    texts = _texts(row, "an example", where)
-    if sorted(texts) != sorted(_EXAMPLE_KEYS):
-        raise UsageError(f"{where}: an example has the keys {', '.join(texts)}", f"give it {', '.join(_EXAMPLE_KEYS)}")
-    return Example(**texts)
 
 
 def messages(prompt: Prompt, shot: Shot, target: str, labels: Sequence[str]) -> list[Message]:

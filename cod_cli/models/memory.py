@@ -79,6 +79,7 @@ def free_bytes(device: torch.device) -> int:
     """Memory that is free on a device; for the CPU what is available, within the container's limit if there is one."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    # Asked before and not caught behind: on a CPU the system kills what does not fit, without an exception.
     import psutil
 
     return min(int(psutil.virtual_memory().available), container_bytes(_CGROUP))

@@ -101,16 +101,17 @@ def test_unknown_placeholders_are_reported_together_with_the_file() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (GOOD + "tone: kind\nname: x\n", "unknown keys: tone, name"),
-        ("description: d\nuser: $text\n", "lacks system"),
-        ("description: d\nsystem: 3\nuser: $text\n", "lacks system"),
+        (GOOD + "tone: kind\nname: x\n", "tone: Extra inputs are not permitted; name: Extra inputs"),
+        ("description: d\nuser: $text\n", "system: Field required"),
+        ("description: d\nsystem: 3\nuser: $text\n", "system: Input should be a valid string"),
         ("description: d\nsystem: costs 5$ a word\nuser: $text\n", "stray \\$ in system"),
         ("description: d\nsystem: s\nuser: flip it\n", "never gives the text"),
-        (GOOD + "labels: {no: bad}\n", "labels holds something that is no text"),
-        (GOOD + "labels: [bad]\n", "labels holds something that is no text"),
-        (GOOD + "examples: {text: a}\n", "examples is no list"),
-        (GOOD + "examples: [{text: a, edit: b}]\n", "an example has the keys text, edit"),
-        (GOOD + "examples: [b]\n", "an example holds something that is no text"),
+        (GOOD + "tone:\n", "tone: Extra inputs are not permitted"),
+        (GOOD + "labels: {no: bad}\n", "labels.*key.*: Input should be a valid string"),
+        (GOOD + "labels: [bad]\n", "labels: Input should be a valid dictionary"),
+        (GOOD + "examples: {text: a}\n", "examples: Input should be a valid tuple"),
+        (GOOD + "examples: [{text: a, edit: b}]\n", "examples.0.label: Field required; examples.0.target"),
+        (GOOD + "examples: [b]\n", "examples.0: Input should be a valid dictionary"),
         ("user: [", "is no YAML"),
         ("just text", "is no prompt"),
         ("", "is no prompt"),
@@ -121,6 +122,11 @@ def test_a_bad_prompt_is_one_line_that_names_the_file(content: str, said: str) -
         parse(content)
     assert caught.value.message.startswith("mine.yaml")
     assert "\n" not in caught.value.message
+
+
+def test_keys_that_may_be_left_out_may_stand_empty() -> None:
+    prompt = parse(GOOD + "labels:\nexamples:\n")
+    assert (prompt.labels, prompt.examples) == ({}, ())
 
 
 def test_an_unreadable_prompt_file_is_an_error_that_names_it(tmp_path: Path) -> None:
