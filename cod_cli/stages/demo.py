@@ -3,12 +3,12 @@
 import csv
 import html
 import importlib.util
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
 from cod_cli.metrics import Summary, summary
 from cod_cli.records import Counterfactual, Score, Shot
@@ -149,8 +149,8 @@ def _tweets(source: Path) -> dict[str, list[dict[str, str]]]:
         if sentiment in by_label:
             by_label[sentiment].append({"text": text, "label": sentiment})
     for rows in by_label.values():
-        # Not `data.draw.shuffled`: the numbers that are published are those of these rows.
-        random.Random(0).shuffle(rows)
+        # Not by `data.draw.shuffled`: the numbers that are published are those of these rows.
+        Draws(0).shuffle(rows)
     return by_label
 
 

@@ -4,7 +4,6 @@ A group is a shot together with its CFEs, so that a pair that straddles the teac
 one gradient step.
 """
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import UsageError
 from cod_cli.models.inference import encode, on_device, pad
 from cod_cli.models.load import Classifier
@@ -59,7 +59,7 @@ def pack(groups: Sequence[S], n_batches: int) -> list[list[S]]:
 
 
 def random_batches(
-    groups: Sequence[S], n_batches: int, rng: random.Random, length: Callable[[S], int], spread: float
+    groups: Sequence[S], n_batches: int, rng: Draws, length: Callable[[S], int], spread: float
 ) -> list[list[S]]:
     """The batches of one epoch, in a new random order: whole groups, those of like length together.
 
@@ -68,8 +68,6 @@ def random_batches(
     """
     noisy = [(length(group) * rng.uniform(1 - spread, 1 + spread), index) for index, group in enumerate(groups)]
     batches = pack([groups[index] for _, index in sorted(noisy)], n_batches)
-    # Of Python's own `sample`: another way to draw would change the bits of every student. Python's version is recorded
-    # with each, as one of those that the bits hang on.
     return rng.sample(batches, n_batches)
 
 
@@ -112,7 +110,7 @@ class BatchLoader:
         rows = list(chain.from_iterable(groups))
         self._classifier = classifier
         self._groups = groups
-        self._random = random.Random(seed)
+        self._random = Draws(seed)
         self.n_batches = batches_per_epoch(groups, batch_size)
         self.encodings = dict(
             zip([row.id for row in rows], encode(classifier, [row.text for row in rows], max_length), strict=True)

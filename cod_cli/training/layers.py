@@ -4,7 +4,6 @@ In LWD a student's hidden states, mapped linearly, follow the teacher's, token b
 that have learned the task before, on either side, each with a classifier of its own.
 """
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import UsageError
 from cod_cli.models.inference import Encoding, Progress, batched_forward
 from cod_cli.models.load import Classifier
@@ -231,7 +231,7 @@ def train_filters(
     filters = linear_maps(features.shape[1], features.shape[2], size, seed=seed, device=device)
     task = LayerClassifiers(filters, classes, seed).to(device)
     n_batches = -(-len(labels) // batch_size)
-    rng = random.Random(seed)
+    rng = Draws(seed)
 
     def batches() -> Iterator[Batch]:
         order = torch.tensor(rng.sample(range(len(labels)), len(labels)), device=device)

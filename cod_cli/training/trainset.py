@@ -1,10 +1,10 @@
 """What a student trains on: files 1 to 3 of a run, joined, filtered and mixed."""
 
 import math
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
 from cod_cli.mixes import RIVALS, TrainingRow, require_mix, select
 from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
@@ -182,7 +182,7 @@ def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature
         temperature: the T that random probabilities are meant for.
         seed: of the draw.
     """
-    rng = random.Random(f"soft labels {soft_labels} {seed}")
+    rng = Draws(f"soft labels {soft_labels} {seed}")
     rows = [row for group in groups for row in group]
     logits = [row.logits for row in rows]
     if soft_labels == "random":
@@ -195,6 +195,6 @@ def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature
     return [[next(changed) for _ in group] for group in groups]
 
 
-def _random_logits(classes: int, temperature: float, rng: random.Random) -> tuple[float, ...]:
+def _random_logits(classes: int, temperature: float, rng: Draws) -> tuple[float, ...]:
     # Exponential variates, divided by their sum, are uniform on the simplex; the sum drops out of the softmax.
-    return tuple(temperature * math.log(rng.expovariate(1.0)) for _ in range(classes))
+    return tuple(temperature * math.log(-math.log(1.0 - rng.random())) for _ in range(classes))

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError, UsageError
 from cod_cli.mixes import select
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
@@ -176,15 +177,15 @@ def test_packing_works_down_to_one_group_a_batch() -> None:
 
 def test_an_epochs_order_is_random_and_repeats_with_its_seed() -> None:
     groups = [[n, n] for n in range(16)]
-    first = random_batches(groups, 4, random.Random(0), len, 0.3)
-    assert first == random_batches(groups, 4, random.Random(0), len, 0.3)
-    assert first != random_batches(groups, 4, random.Random(1), len, 0.3)
+    first = random_batches(groups, 4, Draws(0), len, 0.3)
+    assert first == random_batches(groups, 4, Draws(0), len, 0.3)
+    assert first != random_batches(groups, 4, Draws(1), len, 0.3)
     assert sorted(group for batch in first for group in batch) == groups
 
 
 def test_groups_of_like_length_share_a_batch_but_not_always_the_same_one() -> None:
     lengths = {n: 10 + n for n in range(64)}
-    rng = random.Random(0)
+    rng = Draws(0)
     epochs = [random_batches([[n] for n in lengths], 8, rng, lambda g: lengths[g[0]], 0.3) for _ in range(20)]
     ranges = [max(batch)[0] - min(batch)[0] for batches in epochs for batch in batches]
     assert sum(ranges) / len(ranges) < 35  # 50 where the order is random

@@ -5,26 +5,24 @@ EDA: Wei and Zou 2019 (arXiv 1901.11196), one of four operations a text at alpha
 word in the teacher's embedding table; and texts keep their capitals and punctuation.
 """
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 
 from cod_cli.counterfactuals.edits import Token, cased, tokenize, words
 from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.counterfactuals.generators.editor import Lexicon, build_lexicon
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
 EDA_ALPHA = 0.1
-# `sample`, `choice` and `randint` are not promised to draw the same in every version of Python, as `data.draw` does:
-# rows that other draws would make are rows of another rival, and those of earlier runs could not be made again.
 MARKS = (".", ";", "?", ":", "!", ",")
 # Neighbours that count as synonyms.
 SYNONYMS = 5
 # Draws of a word to put in before EDA does without.
 DRAWS = 10
 Synonyms = Callable[[str], list[str]]
-Rewrite = Callable[[str, random.Random], str]
+Rewrite = Callable[[str, Draws], str]
 
 
 class Augmenter:
@@ -40,7 +38,7 @@ class Augmenter:
     def propose(self, requests: Sequence[EditRequest]) -> Iterator[Proposal]:
         """One proposal for each request, in order."""
         for request in requests:
-            rng = random.Random(f"{self.name} {self._seed} {request.shot.id} {request.attempt}")
+            rng = Draws(f"{self.name} {self._seed} {request.shot.id} {request.attempt}")
             yield Proposal(request, (self._rewrite(request.shot.text, rng),))
 
 
@@ -72,13 +70,13 @@ def embedding_synonyms(lexicon: Lexicon) -> Synonyms:
     return synonyms
 
 
-def aeda(text: str, rng: random.Random) -> str:
+def aeda(text: str, rng: Draws) -> str:
     """The text with punctuation marks before some of its words: from one up to a third of the words."""
     tokens = tokenize(text)
     places = _places(tokens)
     if not places:
         return text
-    chosen = set(rng.sample(places, rng.randint(1, max(1, len(places) // 3))))
+    chosen = set(rng.sample(places, 1 + rng.below(max(1, len(places) // 3))))
     rewritten: list[Token] = []
     for position, token in enumerate(tokens):
         if position in chosen:
@@ -88,7 +86,7 @@ def aeda(text: str, rng: random.Random) -> str:
     return _text(rewritten)
 
 
-def eda(text: str, synonyms: Synonyms, rng: random.Random, alpha: float = EDA_ALPHA) -> str:
+def eda(text: str, synonyms: Synonyms, rng: Draws, alpha: float = EDA_ALPHA) -> str:
     """One of EDA's operations, drawn at random, on ``max(1, alpha · words)`` words; deletion takes each with alpha.
 
     Args:
@@ -112,9 +110,7 @@ def eda(text: str, synonyms: Synonyms, rng: random.Random, alpha: float = EDA_AL
     return _text(_deleted(tokens, places, alpha, rng))
 
 
-def _replaced(
-    tokens: list[Token], places: Sequence[int], synonyms: Synonyms, n: int, rng: random.Random
-) -> list[Token]:
+def _replaced(tokens: list[Token], places: Sequence[int], synonyms: Synonyms, n: int, rng: Draws) -> list[Token]:
     """Up to n different words, no stop words, replaced wherever they stand."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
@@ -127,21 +123,21 @@ def _replaced(
     return [Token(t.space, cased(chosen[t.text.lower()], t.text)) if t.text.lower() in chosen else t for t in tokens]
 
 
-def _inserted(tokens: list[Token], synonyms: Synonyms, n: int, rng: random.Random) -> list[Token]:
+def _inserted(tokens: list[Token], synonyms: Synonyms, n: int, rng: Draws) -> list[Token]:
     """As often as ``n`` says a synonym of some word of the text, anywhere."""
     tokens = list(tokens)
     for _ in range(n):
         draws = (synonyms(tokens[rng.choice(_places(tokens))].text) for _ in range(DRAWS))
         found = next((words for words in draws if words), [])
         if found:
-            place = rng.randrange(len(tokens) + 1)
+            place = rng.below(len(tokens) + 1)
             if place == 0:
                 tokens[0] = Token(" ", tokens[0].text)
             tokens.insert(place, Token(" " if place else "", rng.choice(found)))
     return tokens
 
 
-def _swapped(tokens: list[Token], places: Sequence[int], n: int, rng: random.Random) -> list[Token]:
+def _swapped(tokens: list[Token], places: Sequence[int], n: int, rng: Draws) -> list[Token]:
     """As often as ``n`` says two words that change places."""
     tokens = list(tokens)
     for _ in range(n if len(places) > 1 else 0):
@@ -151,7 +147,7 @@ def _swapped(tokens: list[Token], places: Sequence[int], n: int, rng: random.Ran
     return tokens
 
 
-def _deleted(tokens: list[Token], places: Sequence[int], alpha: float, rng: random.Random) -> list[Token]:
+def _deleted(tokens: list[Token], places: Sequence[int], alpha: float, rng: Draws) -> list[Token]:
     """Each word left out with probability alpha, but never all."""
     gone = {i for i in places if rng.random() < alpha}
     if len(gone) == len(places):

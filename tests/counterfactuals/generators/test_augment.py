@@ -1,6 +1,5 @@
 """EDA and AEDA: what each operation may do to a text, and how often."""
 
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from cod_cli.counterfactuals.edits import words
 from cod_cli.counterfactuals.generators.augment import MARKS, SYNONYMS, aeda, eda, embedding_synonyms, open_augmenter
 from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import build_lexicon
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Shot
@@ -19,7 +19,7 @@ TEXT = "The plot is thin , but its two leads carry the film with charm and a rar
 WORDS = words(TEXT)
 
 
-class Fixed(random.Random):
+class Fixed(Draws):
     """A generator whose first choice, EDA's operation, is set."""
 
     def __init__(self, operation: str, seed: int) -> None:
@@ -41,7 +41,7 @@ def rewritten(operation: str, seed: int, text: str = TEXT) -> list[str]:
 
 def test_aeda_puts_in_marks_and_leaves_every_word() -> None:
     for seed in range(50):
-        text = aeda(TEXT, random.Random(seed))
+        text = aeda(TEXT, Draws(seed))
         assert words(text) == WORDS
         added = Counter(text.split()) - Counter(TEXT.split())
         assert 1 <= added.total() <= len(WORDS) // 3
@@ -49,12 +49,12 @@ def test_aeda_puts_in_marks_and_leaves_every_word() -> None:
 
 
 def test_aeda_may_put_in_from_one_mark_up_to_a_third_of_the_words() -> None:
-    counts = {len(aeda(TEXT, random.Random(seed)).split()) - len(TEXT.split()) for seed in range(300)}
+    counts = {len(aeda(TEXT, Draws(seed)).split()) - len(TEXT.split()) for seed in range(300)}
     assert counts == set(range(1, len(WORDS) // 3 + 1))
 
 
 def test_a_mark_before_the_first_word_leaves_a_space_behind_it() -> None:
-    assert aeda("fine", random.Random(0)).split()[1] == "fine"
+    assert aeda("fine", Draws(0)).split()[1] == "fine"
 
 
 def test_a_synonym_stands_wherever_the_word_stood_but_stop_words_stay() -> None:
@@ -93,7 +93,7 @@ def test_deletion_never_leaves_nothing() -> None:
 
 
 def test_a_text_without_words_stays() -> None:
-    assert eda("...", synonyms, random.Random(0)) == aeda("...", random.Random(0)) == "..."
+    assert eda("...", synonyms, Draws(0)) == aeda("...", Draws(0)) == "..."
 
 
 def test_the_same_seed_writes_the_same_and_another_try_something_else(teacher_folder: Path) -> None:
