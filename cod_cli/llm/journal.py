@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from cod_cli.errors import CodError
 from cod_cli.llm.messages import Choice, Outcome, Request
 from cod_cli.records import Record, Reply, TeacherReply
-from cod_cli.store.jsonl import lock, read_records, to_line
+from cod_cli.store.jsonl import read_records, to_line
+from cod_cli.store.locks import lock
 
 R = TypeVar("R", bound=Record)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -73,6 +73,11 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
     Raises:
         PartialError: some cases are without an answer; all else is saved.
     """
+    with nullcontext() if settings.dry_run else run.hold("cod counterfact"):
+        return _make(run, settings, ui)
+
+
+def _make(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
     labels = run.shots.require().labels
     settings = with_endpoint(settings)
     _check(settings, labels)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -67,15 +67,19 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
         DivergedError: the loss is not finite any more; the last good weights are kept in ``NAME.diverged``.
     """
     names = _names(settings)
-    shared = _Shared(run, settings, ui)
-    _report(shared)
-    plans = [_plan(name, seed, shared) for name, seed in zip(names, settings.seeds, strict=True)]
-    missing = [plan for plan in plans if settings.force or not _is_there(run, plan)]
-    for plan in plans:
-        if plan in missing:
-            _make(plan, shared)
-        else:
-            ui.note(f"{run.student(plan.name)} is already there")
+    # Others may train here, too, if they train other students.
+    with run.hold("cod distill", shared=True), ExitStack() as held:
+        shared = _Shared(run, settings, ui)
+        _report(shared)
+        plans = [_plan(name, seed, shared) for name, seed in zip(names, settings.seeds, strict=True)]
+        for plan in plans:
+            held.enter_context(run.hold_student(plan.name))
+        missing = [plan for plan in plans if settings.force or not _is_there(run, plan)]
+        for plan in plans:
+            if plan in missing:
+                _make(plan, shared)
+            else:
+                ui.note(f"{run.student(plan.name)} is already there")
     return DistillResult(
         folder=run.students,
         students=tuple(run.read_student(plan.name) for plan in plans),

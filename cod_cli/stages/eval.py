@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -83,6 +83,11 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
         CodError: no finished student, no row to score on, labels other than the run's, or a damaged student.
         PartialError: an LLM has not answered everything; all else is saved.
     """
+    with nullcontext() if settings.dry_run else run.hold("cod eval"):
+        return _evaluate(run, settings, ui)
+
+
+def _evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
     labels = run.shots.require().labels
     students = {name: run.read_student(name) for name in run.student_names()}
     if not students and settings.neighbours is None and settings.in_context is None:

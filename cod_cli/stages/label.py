@@ -1,6 +1,7 @@
 """`cod label`: the teacher's soft labels for shots and counterfactuals, once."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -93,6 +94,11 @@ def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
         CodError: another teacher than that of the rows that are there, or an input that is not finished.
         PartialError: an LLM has not answered everything; all else is saved.
     """
+    with nullcontext() if settings.dry_run else run.hold("cod label"):
+        return _label(run, settings, ui)
+
+
+def _label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
     started = perf_counter()
     labels = run.shots.require().labels
     inputs = _read(run)

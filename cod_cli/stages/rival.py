@@ -54,6 +54,11 @@ def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
         CodError: a rival of the CFEs before there are any, or one begun with other settings.
         PartialError: an LLM has not answered everything; all else is saved.
     """
+    with run.hold("cod rival"):
+        return _rival(run, settings, ui)
+
+
+def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
     started = perf_counter()
     settings = with_recorded_teacher(run, settings)
     if not settings.teacher:

@@ -58,12 +58,14 @@ def sample(run: Run, settings: SampleSettings, ui: Ui) -> SampleResult:
     shots = [Shot(id=row.id, text=row.text, label=str(row.label)) for row in rows]
     if table.dropped.total:
         ui.note(_what_was_dropped(table))
-    if settings.force:
-        run.archive(run.shots.path, run.shots.meta)
     inputs = [table.file] if table.file else []
-    manifest = run.shots.begin(wanted, labels=list(table.labels), seed=settings.seed, inputs=inputs)
     counts = _counts(table, shots)
-    run.shots.finish(manifest, shots, counts=counts)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with run.hold("cod sample"):
+        if settings.force:
+            run.archive(run.shots.path, run.shots.meta)
+        manifest = run.shots.begin(wanted, labels=list(table.labels), seed=settings.seed, inputs=inputs)
+        run.shots.finish(manifest, shots, counts=counts)
     return _result(run, table.labels, counts, fresh=True)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,12 +24,13 @@ from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Step, Teacher
 from cod_cli.settings.teach import TeachSettings
 from cod_cli.store.artifact import changed_settings
+from cod_cli.store.locks import alone
 from cod_cli.store.run import read_origin, write_folder, write_origin
 from cod_cli.training.batches import Batch, BatchLoader, share_of
 from cod_cli.training.checkpoint import TrainingState
 from cod_cli.training.loop import DivergedError, train, versions
 from cod_cli.training.objective import hard_loss
-from cod_cli.training.processes import Processes, join_processes
+from cod_cli.training.processes import Processes, is_first, join_processes
 from cod_cli.training.trainset import Example, Group
 from cod_cli.ui import Ui
 
@@ -57,10 +59,18 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         UsageError, CodError: the data or the model cannot be read or cannot fit, or ``out`` holds something else.
         DivergedError: the loss is not finite any more; the last good weights are kept in ``OUT.diverged``.
     """
+    if not out.name:
+        raise UsageError(f"OUT is {str(out)!r}, no folder of its own", "name a folder for the teacher")
     table = _load(settings, settings.split)
     if table.dropped.total:
         ui.note(f"{table.dropped.total} rows are left out: empty, duplicate or unlabelled")
     plan = _plan(table, settings)
+    # Of several processes that were launched together one holds it for all.
+    with alone(out.with_name(f".{out.name}.lock"), f"cod teach {out}") if is_first() else nullcontext():
+        return _teach(out, table, plan, settings, ui)
+
+
+def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: Ui) -> TeachResult:
     there = None if settings.force else _existing(out, plan)
     if there is not None:
         ui.note(f"{out} is already there")

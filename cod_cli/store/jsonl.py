@@ -1,4 +1,4 @@
-"""Files on disk: JSON lines, validated, with line numbers in every error; texts replaced atomically; locks."""
+"""Files on disk: JSON lines, validated, with line numbers in every error; texts replaced atomically."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,6 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -158,35 +157,3 @@ def _is_stdout(path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
     return False
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold ``path``, an empty file made for it, until the end; a process that is killed holds nothing.
-
-    Raises:
-        CodError: another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        lock(file, path.parent)
-        yield
-    finally:
-        os.close(file)
-
-
-def lock(file: int, path: Path) -> None:
-    """Lock an open file or say that another process is writing ``path``; it ends with the file's closing."""
-    # Not `filelock`: it locks a file of its own, so that a `.lock` would stand beside every journal, and on a file
-    # system without locks the file itself is the lock, which a process that is killed leaves behind.
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CodError(f"another process is writing {path}", "wait until it has ended, or use another folder") from None
-    except OSError:  # a file system without locks
-        return

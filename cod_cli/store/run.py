@@ -31,6 +31,7 @@ from cod_cli.records import (
 )
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import first_problem, read_records, write_records, write_text
+from cod_cli.store.locks import alone
 
 R = TypeVar("R", bound=Record)
 
@@ -79,6 +80,30 @@ class Run:
         self.students = self.folder / "4-students"
         self.predictions = self.folder / "5-predictions.jsonl"
         self.scores = Artifact(self.folder, "5-scores", Score, f"cod eval {folder}")
+
+    @contextlib.contextmanager
+    def hold(self, work: str, *, shared: bool = False) -> Iterator[None]:
+        """Keep other stages that write from this run meanwhile; a run that does not exist yet is nobody's.
+
+        Args:
+            work: what others are told is done here, ``cod eval``.
+            shared: whether others may do the same, each on files of its own.
+
+        Raises:
+            CodError: another stage is at work.
+        """
+        if not self.folder.is_dir():
+            yield
+            return
+        with alone(self.folder / ".lock", work, shared=shared):
+            if not shared:  # whoever left half a file here was killed
+                for path in self.folder.glob(".*.part"):
+                    path.unlink(missing_ok=True)
+            yield
+
+    def hold_student(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Keep others from training a student of that name meanwhile, as `hold` does from the run."""
+        return alone(self.students / f".{name}.lock", f"cod distill --name {name}")
 
     def student(self, name: str) -> Path:
         """The model folder of a student."""

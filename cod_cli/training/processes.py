@@ -41,6 +41,11 @@ class Processes:
             PartialState().destroy_process_group()
 
 
+def is_first() -> bool:
+    """Whether this is the one that writes files, known before the processes have joined."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def join_processes(device: str) -> Processes:
     """The processes that were launched together; this one alone where there are no others.
 

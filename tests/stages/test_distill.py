@@ -213,6 +213,15 @@ def test_a_mended_text_asks_for_its_soft_label(run: Run, student_folder: Path) -
     assert f"cod label {run.folder}" in str(caught.value.hint)
 
 
+def test_two_students_can_be_trained_at_once_but_not_two_of_one_name(run: Run, student_folder: Path) -> None:
+    with run.hold("cod distill", shared=True), run.hold_student("a"):
+        assert train(run, student_folder, name="b").trained == ("b",)
+        with pytest.raises(CodError, match=r"cod distill --name a \(process"):
+            train(run, student_folder, name="a")
+    assert train(run, student_folder, name="a").trained == ("a",)
+    assert sorted(path.name for path in run.students.iterdir()) == ["a", "b"]
+
+
 def test_the_same_command_again_trains_nothing(run: Run, student_folder: Path) -> None:
     train(run, student_folder)
     before = (run.student("kd-all") / "model.safetensors").stat().st_mtime_ns

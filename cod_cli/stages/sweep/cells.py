@@ -29,7 +29,7 @@ from cod_cli.stages.sweep.estimate import SweepEstimate, estimate
 from cod_cli.stages.sweep.grid import Grid, RunPlan
 from cod_cli.stages.sweep.gridfile import parse_grid, read_grid, shipped
 from cod_cli.stages.sweep.status import reached, scores_of, status
-from cod_cli.store.jsonl import alone
+from cod_cli.store.locks import alone
 from cod_cli.store.run import Run, SweepFolder
 from cod_cli.ui import Ui
 
@@ -91,7 +91,7 @@ def sweep(grid: str | None, settings: SweepSettings, ui: Ui) -> SweepResult | Sw
     missing = [run for run in runs if run.folder in unfinished]
     if settings.dry_run:
         return estimate(folder, plan, runs, missing, settings.jobs)
-    with alone(folder.lock):
+    with alone(folder.lock, "cod sweep"):
         folder.write(plan, wanted.entries)
         trained = _work(folder, plan, missing, settings, ui)
     book = folder.read() or plan

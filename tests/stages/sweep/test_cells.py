@@ -19,7 +19,8 @@ from cod_cli.errors import CodError
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.stages.sweep.cells import SweepResult, sweep
 from cod_cli.stages.sweep.estimate import SweepEstimate
-from cod_cli.store.jsonl import alone, write_jsonl
+from cod_cli.store.jsonl import write_jsonl
+from cod_cli.store.locks import alone
 from cod_cli.store.run import SweepFolder
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences, tiny_base
@@ -249,7 +250,7 @@ def test_two_jobs_reach_what_one_does(tmp_path: Path, grid: dict[str, Any]) -> N
 def test_a_second_sweep_of_the_same_folder_is_refused_while_the_first_is_at_work(
     tmp_path: Path, grid: dict[str, Any]
 ) -> None:
-    with alone(SweepFolder(tmp_path / "out").lock), pytest.raises(CodError, match="another process"):
+    with alone(SweepFolder(tmp_path / "out").lock, "cod sweep"), pytest.raises(CodError, match="another process"):
         run(tmp_path, grid)
     assert run(tmp_path, grid).trained == 4
 
