@@ -6,6 +6,7 @@ model without a head.
 
 import contextlib
 import copy
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -160,9 +161,41 @@ def save_classifier(classifier: Classifier, folder: Path | str) -> None:
         # What the last call asked for would be saved with it.
         cast(Any, tokenizer).backend_tokenizer.no_truncation()
         cast(Any, tokenizer).backend_tokenizer.no_padding()
-    with _quiet():
+    with _quiet(), saving():
         classifier.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """Turn what safetensors and tokenizers raise where a file cannot be written into the `OSError` that it was."""
+    try:
+        yield
+    except Exception as error:  # tokenizers has no type of its own for it
+        refused = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or refused is None:
+            raise
+        number = int(refused[1])
+        raise OSError(number, os.strerror(number)) from None
+
+
+def require_savable(classifier: Classifier) -> None:
+    """Refuse, before it is trained, a model whose weights the limit on file sizes (``ulimit -f``) does not let through.
+
+    Raises:
+        CodError: they are larger than that.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = sum(tensor.nbytes for tensor in classifier.model.state_dict().values())
+    if limit != resource.RLIM_INFINITY and size > limit:
+        raise CodError(
+            f"the weights take {size / 1e6:,.1f} MB, and no file may be larger than {limit / 1e6:,.1f} MB here",
+            "allow larger files: `ulimit -f unlimited`",
+        )
 
 
 def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 
@@ -16,12 +16,12 @@ from cod_cli.evaluation.scores import NO_STUDENTS
 from cod_cli.mixes import require_equal_budget
 from cod_cli.models.card import student_card
 from cod_cli.models.folder import fingerprint
-from cod_cli.models.load import Backbone, Classifier, load_backbone, load_classifier, save_classifier
+from cod_cli.models.load import Backbone, Classifier, load_backbone, load_classifier, require_savable, save_classifier
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Energy, Step, Student
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.store.artifact import changed_settings
-from cod_cli.store.run import Run, write_folder, write_origin
+from cod_cli.store.run import Run, save_folder, write_origin
 from cod_cli.training.batches import BatchLoader, batches_per_epoch
 from cod_cli.training.energy import energy_meter
 from cod_cli.training.loop import DivergedError, train, versions
@@ -240,6 +240,7 @@ def _is_there(run: Run, plan: Student) -> bool:
 def _make(plan: Student, shared: _Shared) -> None:
     run, settings, ui = shared.run, shared.settings, shared.ui
     classifier = shared.backbone.student(seed=plan.seed, device=settings.device)
+    require_savable(classifier)
     groups = _groups(shared, plan.seed)
     loader = BatchLoader(
         classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed
@@ -257,10 +258,13 @@ def _make(plan: Student, shared: _Shared) -> None:
         energy=energy(),
         device=str(classifier.device),
     )
-    with write_folder(run.student(plan.name), run.archived) as folder:
+
+    def fill(folder: Path) -> None:
         save_classifier(classifier, folder)
         student_card(student).save(folder / "README.md")
         write_origin(folder, student, history)
+
+    save_folder(run.student(plan.name), run.archived, fill)
     ui.note(f"{run.student(plan.name)}: {student.rows} rows ({student.shots} real shots), {student.steps} steps")
 
 
@@ -333,6 +337,6 @@ def _keep_diverged(plan: Student, shared: _Shared, classifier: Classifier) -> It
         yield
     except DivergedError as error:
         kept = shared.run.student(f"{plan.name}.diverged")
-        with write_folder(kept, shared.run.archived) as folder:
-            save_classifier(merge_lora(classifier) if shared.settings.lora is not None else classifier, folder)
+        last = merge_lora(classifier) if shared.settings.lora is not None else classifier
+        save_folder(kept, shared.run.archived, partial(save_classifier, last))
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None

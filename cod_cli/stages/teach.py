@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,14 +20,14 @@ from cod_cli.errors import CodError, UsageError
 from cod_cli.models.card import teacher_card
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.inference import encode, logits_of
-from cod_cli.models.load import Classifier, load_backbone, save_classifier
+from cod_cli.models.load import Classifier, load_backbone, require_savable, save_classifier
 from cod_cli.models.memory import require_room
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Step, Teacher
 from cod_cli.settings.teach import TeachSettings
 from cod_cli.store.artifact import changed_settings
 from cod_cli.store.locks import alone
-from cod_cli.store.run import read_origin, write_folder, write_origin
+from cod_cli.store.run import read_origin, save_folder, write_origin
 from cod_cli.training.batches import Batch, BatchLoader, share_of
 from cod_cli.training.checkpoint import TrainingState
 from cod_cli.training.loop import DivergedError, train, versions
@@ -33,6 +35,8 @@ from cod_cli.training.objective import hard_loss
 from cod_cli.training.processes import Processes, is_first, join_processes
 from cod_cli.training.trainset import Example, Group
 from cod_cli.ui import Ui
+
+log = logging.getLogger(__name__)
 
 # Seconds of training that a kill may cost, and the least ratio of training to saving.
 CHECKPOINT_SECONDS = 60.0
@@ -83,6 +87,7 @@ def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: 
     require_room(settings.model, table.labels, device=processes.device, lora=settings.lora)
     backbone = load_backbone(settings.model, table.labels)
     classifier = backbone.student(seed=settings.seed, device=processes.device)
+    require_savable(classifier)
     fresh = backbone.new_weights(classifier)
     del backbone
     trained = classifier if settings.lora is None else add_lora(classifier, settings.lora, fresh, seed=settings.seed)
@@ -93,8 +98,7 @@ def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: 
         kept = out.with_name(f"{out.name}.diverged")
         if not processes.first:
             raise
-        with write_folder(kept, _archived(out)) as folder:
-            save_classifier(_whole(trained, settings), folder)
+        save_folder(kept, _archived(out), partial(save_classifier, _whole(trained, settings)))
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
     classifier = _whole(trained, settings)
     teacher = teacher.replace(
@@ -103,10 +107,13 @@ def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: 
         device=str(classifier.device),
     )
     if processes.first:
-        with write_folder(out, _archived(out)) as folder:
+
+        def fill(folder: Path) -> None:
             save_classifier(classifier, folder)
             teacher_card(out.name, teacher).save(folder / "README.md")
             write_origin(folder, teacher, progress.history)
+
+        save_folder(out, _archived(out), fill)
         progress.state.path.unlink(missing_ok=True)
     processes.leave()
     return TeachResult(out, teacher, fresh=True)
@@ -197,7 +204,11 @@ class _Progress:
         teacher = self.teacher.replace(seconds=self.teacher.seconds + now - started)
         steps = [step.model_dump() for step in self.history]
         self.state.notes = {"teacher": teacher.model_dump_json(), "history": json.dumps(steps)}
-        self.state.save()
+        try:
+            self.state.save()
+        except OSError as error:
+            # The training itself can still come to its end.
+            log.warning("%s cannot be written: %s; going on without it", self.state.path, error.strerror)
         self._saved_at = perf_counter()
         self._pause = CHECKPOINT_SHARE * (self._saved_at - now)
 

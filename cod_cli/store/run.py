@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -244,6 +246,44 @@ def archive(folder: Path, *paths: Path) -> None:
     target.mkdir(parents=True)
     for path in present:
         shutil.move(path, target / path.name)
+
+
+def save_folder(path: Path, archived: Path, fill: Callable[[Path], None]) -> None:
+    """Write a trained model to ``path``, whole or not at all; what stood there goes into ``archived``.
+
+    Args:
+        path: the model's folder.
+        archived: as for `archive`.
+        fill: writes the model into the folder that it is given.
+
+    Raises:
+        CodError: it could not be written there; the training is not lost, and the hint says where the model is.
+    """
+    try:
+        with write_folder(path, archived) as folder:
+            fill(folder)
+    except OSError as error:
+        spare = _save_elsewhere(fill)
+        if spare is None:
+            raise
+        raise CodError(
+            f"{path} cannot be written: {error.strerror}",
+            f"what was trained is in {spare}: make room and move it, mv {shlex.quote(str(spare))} "
+            f"{shlex.quote(str(path))}",
+        ) from None
+
+
+def _save_elsewhere(fill: Callable[[Path], None]) -> Path | None:
+    """A folder for temporary files that was filled, None where that cannot be written either."""
+    spare = None
+    try:
+        spare = Path(tempfile.mkdtemp(prefix="cod-"))
+        fill(spare)
+    except OSError:
+        if spare is not None:
+            shutil.rmtree(spare, ignore_errors=True)
+        return None
+    return spare
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cod_cli.errors import CodError
+from cod_cli.models.load import saving
 
 
 class TrainingState:
@@ -74,8 +75,12 @@ class TrainingState:
         notes = {**self.notes, "schedule": json.dumps(self._schedule.state_dict())}
         partial = self.path.with_name(f".{self.path.name}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=notes)
-        os.replace(partial, self.path)
+        try:
+            with saving():
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata=notes)
+            os.replace(partial, self.path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def keep(self) -> None:
         """Remember the weights as they are now as the best ones."""

@@ -1,17 +1,19 @@
 """Loading, cutting, running and saving classifiers of every family."""
 
 import json
+import resource
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.inference import encode, logits_of, longest, pad
-from cod_cli.models.load import load_classifier, pick_device, save_classifier
+from cod_cli.models.load import load_classifier, pick_device, require_savable, save_classifier, saving
 from tests.models.tiny import Family, load_student, sentences, tiny_base, tiny_classifier
 
 FAMILIES = get_args(Family)
@@ -182,3 +184,27 @@ def test_a_device_that_is_not_there_is_a_usage_error(name: str) -> None:
 def test_auto_picks_a_device_that_works() -> None:
     assert torch.zeros(1, device=pick_device("auto")).item() == 0
     assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_what_cannot_be_saved_is_an_error_of_the_system_whatever_library_says_so(
+    tmp_path: Path, teacher_folder: Path
+) -> None:
+    tokenizer = load_classifier(str(teacher_folder), device="cpu").tokenizer
+    with pytest.raises(FileNotFoundError), saving():
+        tokenizer.backend_tokenizer.save(str(tmp_path / "nowhere" / "tokenizer.json"))
+    with pytest.raises(FileNotFoundError), saving():
+        save_file({"a": torch.zeros(1)}, tmp_path / "nowhere" / "model.safetensors")
+    with pytest.raises(ValueError, match="another"), saving():
+        raise ValueError("another")
+
+
+def test_weights_that_no_file_may_hold_are_refused(teacher_folder: Path) -> None:
+    classifier = load_classifier(str(teacher_folder), device="cpu")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(CodError, match=r"no file may be larger than 0\.0 MB"):
+            require_savable(classifier)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    require_savable(classifier)

@@ -181,3 +181,11 @@ def test_a_killed_process_goes_on_to_the_same_bits(tmp_path: Path, data: Path, b
     assert b"going on after step" in done.stderr
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
     assert len([json.loads(line) for line in (tmp_path / "out/history.jsonl").open()]) == 180
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_end_the_training(
+    data: Path, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / ".t.checkpoint.safetensors.part").mkdir()
+    assert run(tmp_path / "t", data, base).fresh
+    assert "t.checkpoint.safetensors cannot be written" in caplog.text
