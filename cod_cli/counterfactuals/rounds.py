@@ -12,8 +12,9 @@ from cod_cli.counterfactuals.generators.openai import OpenAIGenerator
 from cod_cli.counterfactuals.ledger import Case, Ledger
 from cod_cli.counterfactuals.verify import Candidate, Judge, Verifier
 from cod_cli.errors import PartialError
-from cod_cli.llm.prices import Price, total_usage
+from cod_cli.llm.prices import Price, find_price, total_usage
 from cod_cli.records import Manifest
+from cod_cli.settings.shared import LLMOptions
 from cod_cli.store.run import CounterfactualFiles
 from cod_cli.teachers.base import Teacher
 from cod_cli.ui import Ui
@@ -59,6 +60,14 @@ class Terms:
     price: Price | None = None
     accept_partial: bool = False
     teacher_usage: Callable[[], tuple[dict[str, int], float | None]] = _nothing_paid
+
+    @classmethod
+    def of(
+        cls, options: LLMOptions, teacher_usage: Callable[[], tuple[dict[str, int], float | None]] = _nothing_paid
+    ) -> "Terms":
+        """As the options of a command say."""
+        price = find_price(options.model, options.price) if options.model else None
+        return cls(options.results(), options.seed, options.model, price, options.accept_partial, teacher_usage)
 
 
 def fill(

@@ -19,7 +19,7 @@ from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
-from cod_cli.llm.prices import Estimate, Price, find_price
+from cod_cli.llm.prices import Estimate, Price
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.shared import TeacherSpec
@@ -142,23 +142,13 @@ def _counterfact(
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
             verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
-            fill(ledger, verifier, _terms(run, settings), teacher, budget, ui, judge)
+            terms = Terms.of(settings, lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()))
+            fill(ledger, verifier, terms, teacher, budget, ui, judge)
         elif judge and judge.name != manifest.judge:
             files.rows.rewrite(manifest.replace(judge=judge.name), judge.judge(files.rows.read()))
         else:
             ui.note(f"{files.rows.path} is complete already; nothing is left to ask")
     return _result(run, files, shots, perf_counter() - started)
-
-
-def _terms(run: Run, settings: CounterfactSettings) -> Terms:
-    return Terms(
-        settings.results(),
-        seed=settings.seed,
-        model=settings.model,
-        price=find_price(settings.model, settings.price) if settings.model else None,
-        accept_partial=settings.accept_partial,
-        teacher_usage=lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()),
-    )
 
 
 def _judge(settings: CounterfactSettings, labels: Sequence[str], teacher: Teacher | None) -> Judge | None:

@@ -15,7 +15,6 @@ from cod_cli.data.heldout import draw_pool
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
-from cod_cli.llm.prices import find_price
 from cod_cli.mixes import RIVALS, select
 from cod_cli.records import Counterfactual
 from cod_cli.settings.rival import RivalSettings
@@ -125,7 +124,7 @@ def _write(files: CounterfactualFiles, material: Material, settings: RivalSettin
         ledger = open_ledger(kind, files, material, str(settings.target), writers)
         ledger.resume(manifest)
         if manifest is None or not manifest.complete or ledger.asked(budget):
-            fill(ledger, verifier_of(kind, material), _terms(settings), teacher, budget, ui)
+            fill(ledger, verifier_of(kind, material), Terms.of(settings), teacher, budget, ui)
         else:
             ui.note(f"{files.rows.path} is complete already")
 
@@ -143,13 +142,3 @@ def _writers(
         open_generator(files.replies, prompted, material.labels, session) as llm,
     ):
         yield [llm]
-
-
-def _terms(settings: RivalSettings) -> Terms:
-    return Terms(
-        settings.results(),
-        seed=settings.seed,
-        model=settings.model,
-        price=find_price(settings.model, settings.price) if settings.model else None,
-        accept_partial=settings.accept_partial,
-    )
