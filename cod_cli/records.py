@@ -289,7 +289,7 @@ class Student(Record):
     created: str
 
 
-class Teacher(Record):
+class TeacherOrigin(Record):
     """How `cod teach` made a classifier: ``settings.yaml`` in its folder.
 
     ``rows_sha`` hashes the rows trained on, ``model`` is the fingerprint of what was fine-tuned, ``validation`` the

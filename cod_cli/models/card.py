@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from cod_cli.records import Student, Teacher
+from cod_cli.records import Student, TeacherOrigin
 
 _USE = """```python
 from transformers import pipeline
@@ -33,7 +33,7 @@ def student_card(student: Student) -> ModelCard:
     return _card(student.name, intro, student.labels, facts, ["knowledge-distillation", "few-shot"])
 
 
-def teacher_card(name: str, teacher: Teacher) -> ModelCard:
+def teacher_card(name: str, teacher: TeacherOrigin) -> ModelCard:
     """The card of a classifier that `cod teach` fine-tuned."""
     facts = {
         "trained on": f"{teacher.rows:,} rows of {teacher.source}, split {teacher.split}",
@@ -47,7 +47,7 @@ def teacher_card(name: str, teacher: Teacher) -> ModelCard:
     return _card(name, intro, teacher.labels, facts, [])
 
 
-def _reached(teacher: Teacher) -> str:
+def _reached(teacher: TeacherOrigin) -> str:
     """Its accuracy on validation, said to flatter where the epoch was chosen by it."""
     chosen = f" (the best of {len(teacher.validation)} epochs, chosen on these very rows)" if teacher.best_epoch else ""
     return f"{teacher.accuracy:.1%}{chosen}"

@@ -1,7 +1,6 @@
 """`cod teach`: fine-tunes a classifier on a whole training split, as a teacher."""
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from cod_cli.models.inference import encode, logits_of
 from cod_cli.models.load import Classifier, load_backbone, require_savable, save_classifier
 from cod_cli.models.memory import require_room
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
-from cod_cli.records import Step, Teacher
+from cod_cli.records import Step, TeacherOrigin, digest
 from cod_cli.settings.teach import TeachSettings
 from cod_cli.store.artifact import changed_settings
 from cod_cli.store.locks import alone
@@ -48,7 +47,7 @@ class TeachResult:
     """A fine-tuned classifier; ``fresh`` where it was trained just now."""
 
     folder: Path
-    teacher: Teacher
+    teacher: TeacherOrigin
     fresh: bool
 
 
@@ -74,15 +73,15 @@ def teach(out: Path, settings: TeachSettings, ui: Ui) -> TeachResult:
         return _teach(out, table, plan, settings, ui)
 
 
-def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: Ui) -> TeachResult:
-    there = None if settings.force else _existing(out, plan)
+def _teach(out: Path, table: Table, plan: TeacherOrigin, settings: TeachSettings, ui: Ui) -> TeachResult:
+    there = None if settings.force else _find_trained(out, plan)
     if there is not None:
         ui.note(f"{out} is already there")
         return TeachResult(out, there, fresh=False)
     validation = _load(settings, "validation") if "validation" in table.splits and table.split == "train" else None
     if settings.keep_best and validation is None:
         raise UsageError("--keep-best chooses on a validation split, and there is none", "leave it out")
-    progress = _begun(out, plan, settings, ui)
+    progress = _begin(out, plan, settings, ui)
     processes = join_processes(settings.device)
     require_room(settings.model, table.labels, device=processes.device, lora=settings.lora)
     backbone = load_backbone(settings.model, table.labels)
@@ -98,9 +97,9 @@ def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: 
         kept = out.with_name(f"{out.name}.diverged")
         if not processes.first:
             raise
-        save_folder(kept, _archived(out), partial(save_classifier, _whole(trained, settings)))
+        save_folder(kept, _archive_of(out), partial(save_classifier, _merge(trained, settings)))
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
-    classifier = _whole(trained, settings)
+    classifier = _merge(trained, settings)
     teacher = teacher.replace(
         parameters=classifier.model.num_parameters(),
         seconds=round(teacher.seconds + perf_counter() - started, 3),
@@ -113,18 +112,18 @@ def _teach(out: Path, table: Table, plan: Teacher, settings: TeachSettings, ui: 
             teacher_card(out.name, teacher).save(folder / "README.md")
             write_origin(folder, teacher, progress.history)
 
-        save_folder(out, _archived(out), fill)
+        save_folder(out, _archive_of(out), fill)
         progress.state.path.unlink(missing_ok=True)
     processes.leave()
     return TeachResult(out, teacher, fresh=True)
 
 
-def _archived(out: Path) -> Path:
+def _archive_of(out: Path) -> Path:
     """Where ``--force`` puts a model that stood at ``out``: beside it, under its name, as a checkpoint is."""
     return out.with_name(f"{out.name}.archive")
 
 
-def _whole(trained: Classifier, settings: TeachSettings) -> Classifier:
+def _merge(trained: Classifier, settings: TeachSettings) -> Classifier:
     return trained if settings.lora is None else merge_lora(trained)
 
 
@@ -138,17 +137,17 @@ def _load(settings: TeachSettings, split: str | None) -> Table:
     )
 
 
-def _plan(table: Table, settings: TeachSettings) -> Teacher:
+def _plan(table: Table, settings: TeachSettings) -> TeacherOrigin:
     """The teacher as it will be: what is only known after training is still empty."""
     rows = [(row.id, row.text, row.label) for row in table.rows]
-    return Teacher(
+    return TeacherOrigin(
         source=table.source,
         split=table.split,
         rows=len(rows),
         steps=settings.epochs * -(-len(rows) // settings.batch_size),
         labels=list(table.labels),
         settings=settings.results(),
-        rows_sha=hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
+        rows_sha=digest(rows, 64),
         model=fingerprint(settings.model),
         validation=[],
         parameters=0,
@@ -160,12 +159,12 @@ def _plan(table: Table, settings: TeachSettings) -> Teacher:
     )
 
 
-def _existing(out: Path, plan: Teacher) -> Teacher | None:
+def _find_trained(out: Path, plan: TeacherOrigin) -> TeacherOrigin | None:
     """The same teacher if it was trained before; anything else at its place is refused."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     hint = "give another folder, or --force to archive this one"
-    old = read_origin(out, Teacher, f"cod teach {out}") if out.is_dir() else None
+    old = read_origin(out, TeacherOrigin, f"cod teach {out}") if out.is_dir() else None
     if old is None:
         raise CodError(f"{out} is already there and not from `cod teach`", hint)
     changes = _changes(old, plan)
@@ -174,7 +173,7 @@ def _existing(out: Path, plan: Teacher) -> Teacher | None:
     return old
 
 
-def _changes(old: Teacher, plan: Teacher) -> list[str]:
+def _changes(old: TeacherOrigin, plan: TeacherOrigin) -> list[str]:
     """In what a teacher that is there, or half there, differs from the one asked for."""
     # An option that a later version added had its default.
     default = {field.name: field.default for field in dataclasses.fields(TeachSettings)}
@@ -190,7 +189,7 @@ def _changes(old: Teacher, plan: Teacher) -> list[str]:
 class _Progress:
     """How far a training has come: its teacher so far, its steps, and the state that checkpoints hold."""
 
-    teacher: Teacher
+    teacher: TeacherOrigin
     history: list[Step]
     state: TrainingState
     _saved_at: float = field(default_factory=perf_counter)
@@ -213,14 +212,14 @@ class _Progress:
         self._pause = CHECKPOINT_SHARE * (self._saved_at - now)
 
 
-def _begun(out: Path, plan: Teacher, settings: TeachSettings, ui: Ui) -> _Progress:
+def _begin(out: Path, plan: TeacherOrigin, settings: TeachSettings, ui: Ui) -> _Progress:
     """Where to start: at the last checkpoint with ``--resume``, else at step 1, with no checkpoint in the way."""
     state = TrainingState(out.with_name(f"{out.name}.checkpoint.safetensors"))
     if settings.force or not state.read():
         if settings.resume:
             ui.note(f"there is no checkpoint at {state.path}: starting at step 1")
         return _Progress(plan, [], state)
-    teacher = Teacher.model_validate_json(state.notes["teacher"])
+    teacher = TeacherOrigin.model_validate_json(state.notes["teacher"])
     history = [Step.model_validate(step) for step in json.loads(state.notes["history"])]
     if changes := _changes(teacher, plan):
         raise CodError(
@@ -245,7 +244,7 @@ def _train(
     settings: TeachSettings,
     processes: Processes,
     ui: Ui,
-) -> Teacher:
+) -> TeacherOrigin:
     """Train in place (adapters, where ``trained`` has them); the teacher with its accuracy after each epoch."""
     indices = {label: index for index, label in enumerate(table.labels)}
     groups: list[Group] = [[Example(row.id, row.text, indices[str(row.label)])] for row in table.rows]

@@ -28,7 +28,7 @@ from cod_cli.records import (
     Step,
     Student,
     SweepPlan,
-    Teacher,
+    TeacherOrigin,
     TeacherReply,
 )
 from cod_cli.store.artifact import Artifact
@@ -216,7 +216,7 @@ class SweepFolder:
         write_text(self.path, json.dumps(plan.model_dump(), ensure_ascii=False, indent=1) + "\n")
 
 
-def write_origin(folder: Path, origin: Student | Teacher, history: Iterable[Step]) -> None:
+def write_origin(folder: Path, origin: Student | TeacherOrigin, history: Iterable[Step]) -> None:
     """``settings.yaml`` and ``history.jsonl``, beside the files of the model that they tell of."""
     write_records(folder / "history.jsonl", history)
     write_text(folder / "settings.yaml", yaml.safe_dump(origin.model_dump(), sort_keys=False, allow_unicode=True))
