@@ -6,19 +6,15 @@ Also what must be known before: what the teacher says of the shots, and so which
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from cod_cli.counterfactuals.edits import edit_ratio, n_edits, spans, tokenize
 from cod_cli.counterfactuals.revert import Flip, Minimal, minimise, salient_words
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
 from cod_cli.records import AttemptStatus, Counterfactual, Shot
 from cod_cli.settings.shared import TeacherSpec
-from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.base import Logits, Teacher
 from cod_cli.teachers.open import load_teacher
 
-Logits = npt.NDArray[np.float32]
 # A short text needs room: up to this many changed words are never "too far".
 ALWAYS_NEAR = 3
 TAKEN = "the same text stands in the run already"

@@ -1,15 +1,25 @@
-"""A baseline without training: what the shots' nearest neighbours (kNN) say, in a sentence encoder's space."""
+"""Baselines that are no students, as entrants: the shots' nearest neighbours (kNN) in an encoder's space, an LLM itself."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from cod_cli.evaluation.scores import KNN, Logits
+from cod_cli.llm.prices import total_usage
+from cod_cli.models import folder
 from cod_cli.models.inference import Progress, batched_forward, encode
-from cod_cli.models.load import Encoder
+from cod_cli.models.load import Encoder, load_encoder
+from cod_cli.records import Shot
+from cod_cli.store.run import Run
+from cod_cli.teachers.llm import BlackBoxTeacher
+from cod_cli.ui import Ui
 
-Floats = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 NEIGHBOURS = 5
 
 
@@ -20,14 +30,14 @@ def sentence_vectors(
     batch_size: int = 32,
     max_length: int = 256,
     progress: Progress | None = None,
-) -> Floats:
+) -> Vectors:
     """Unit vectors ``(n, hidden)`` in the order of ``texts``: the mean of a text's last hidden states, normalised."""
 
-    def forward(batch: dict[str, torch.Tensor]) -> Floats:
+    def forward(batch: dict[str, torch.Tensor]) -> Vectors:
         mask = batch["attention_mask"].unsqueeze(-1).float()
         hidden = encoder.model(**batch).last_hidden_state.float()
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        vectors: Floats = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
+        vectors: Vectors = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
         return vectors
 
     encodings = encode(encoder, texts, max_length)
@@ -35,7 +45,7 @@ def sentence_vectors(
     return np.array(rows, dtype=np.float32).reshape(len(texts), encoder.model.config.get_text_config().hidden_size)
 
 
-def knn_logits(texts: Floats, shots: Floats, shot_classes: Sequence[int], classes: int) -> Floats:
+def knn_logits(texts: Vectors, shots: Vectors, shot_classes: Sequence[int], classes: int) -> Logits:
     """Log-probabilities ``(n, classes)`` by the votes of the nearest shots.
 
     Args:
@@ -49,5 +59,69 @@ def knn_logits(texts: Floats, shots: Floats, shot_classes: Sequence[int], classe
     weights = np.take_along_axis(cosines, nearest, axis=1).clip(min=0)
     votes = np.eye(classes)[np.asarray(shot_classes)[nearest]]
     totals = (weights[..., None] * votes).sum(axis=1) + 1 / classes
-    log_p: Floats = np.log(totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
+    log_p: Logits = np.log(totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
     return log_p
+
+
+@dataclass(frozen=True)
+class KnnEntrant:
+    """What the shots' nearest neighbours say in the space of the sentence encoder ``model``."""
+
+    model: str
+    shots: Sequence[Shot]
+    labels: Sequence[str]
+    device: str
+    batch_size: int
+    ui: Ui
+    name: str = KNN
+    on_pairs: bool = True
+
+    @property
+    def fingerprint(self) -> str:
+        """Over the encoder and the shots."""
+        return folder.fingerprint(self.model) + json.dumps([[shot.text, shot.label] for shot in self.shots])
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Load the encoder and look the neighbours up."""
+        encoder = load_encoder(self.model, device=self.device)
+        every = [*(shot.text for shot in self.shots), *texts]
+        with self.ui.progress("Looking for neighbours", total=len(every)) as advance:
+            vectors = sentence_vectors(encoder, every, batch_size=self.batch_size, progress=advance)
+        k, known = len(self.shots), [self.labels.index(shot.label) for shot in self.shots]
+        return knn_logits(vectors[k:], vectors[:k], known, len(self.labels))
+
+    def made(self) -> Mapping[str, Any]:
+        """From the shots alone."""
+        return dict.fromkeys(("k", "rows", "shots"), len(self.shots))
+
+
+@dataclass(frozen=True)
+class LLMEntrant:
+    """An LLM itself, opened as a teacher is: without shots in its prompt, or with."""
+
+    name: str
+    llm: BlackBoxTeacher
+    run: Run
+    ui: Ui
+    on_pairs: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Over all that it is sent."""
+        return self.llm.fingerprint
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Ask it.
+
+        Raises:
+            PartialError: some texts are without an answer; all else is saved.
+        """
+        with self.ui.progress(f"Asking {self.llm.name} ({self.name})", total=len(texts)) as advance:
+            return self.llm.logits(texts, progress=advance)
+
+    def made(self) -> Mapping[str, Any]:
+        """By a prompt that shows shots; what its answers took in tokens and money, those of earlier goes included."""
+        shots, asked = self.llm.shown, self.llm.questions
+        usage = total_usage(r for r in self.run.read_teacher_replies(self.run.eval_replies) if r.question in asked)
+        made = {"method": "prompt", **dict.fromkeys(("k", "rows", "shots"), shots)}
+        return made | {"usage": usage.record(), "cost": usage.cost(self.llm.price)}

@@ -1,25 +1,20 @@
-"""Whoever is scored on held-out rows, and how: the teacher, students, and baselines that are neither."""
+"""Whoever is scored on held-out rows, and how: the teacher and students; `evaluation.baselines` has who is neither."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cod_cli.data.heldout import HeldOut
 from cod_cli.errors import CodError
-from cod_cli.evaluation.baselines import knn_logits, sentence_vectors
 from cod_cli.evaluation.reference import Pairs, Reference, boundary_agreement_by_generator
-from cod_cli.evaluation.scores import KNN, TEACHER, Logits, measure, prediction
-from cod_cli.llm.prices import total_usage
+from cod_cli.evaluation.scores import TEACHER, Logits, measure, prediction
 from cod_cli.metrics import METRICS
 from cod_cli.models import folder
 from cod_cli.models.inference import Progress, logits_of
-from cod_cli.models.load import load_classifier, load_encoder
-from cod_cli.records import Prediction, Score, Shot, Student, digest
+from cod_cli.models.load import load_classifier
+from cod_cli.records import Prediction, Score, Student, digest
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
-from cod_cli.teachers.llm import BlackBoxTeacher
-from cod_cli.ui import Ui
 
 # The fields of `Score` that say how somebody was made; null for who was not made like that.
 _MADE = ("method", "mix", "k", "rows", "shots", "steps", "seed", "seconds")
@@ -159,67 +154,3 @@ class StudentEntrant:
 def student_fingerprint(run: Run, name: str) -> str:
     """Other weights or other settings, other digits; all weights are read for it."""
     return folder.fingerprint(run.student(name)) + file_sha(run.student(name) / "settings.yaml")
-
-
-@dataclass(frozen=True)
-class KnnEntrant:
-    """What the shots' nearest neighbours say in the space of the sentence encoder ``model``."""
-
-    model: str
-    shots: Sequence[Shot]
-    labels: Sequence[str]
-    device: str
-    batch_size: int
-    ui: Ui
-    name: str = KNN
-    on_pairs: bool = True
-
-    @property
-    def fingerprint(self) -> str:
-        """Over the encoder and the shots."""
-        return folder.fingerprint(self.model) + json.dumps([[shot.text, shot.label] for shot in self.shots])
-
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Load the encoder and look the neighbours up."""
-        encoder = load_encoder(self.model, device=self.device)
-        every = [*(shot.text for shot in self.shots), *texts]
-        with self.ui.progress("Looking for neighbours", total=len(every)) as advance:
-            vectors = sentence_vectors(encoder, every, batch_size=self.batch_size, progress=advance)
-        k, known = len(self.shots), [self.labels.index(shot.label) for shot in self.shots]
-        return knn_logits(vectors[k:], vectors[:k], known, len(self.labels))
-
-    def made(self) -> Mapping[str, Any]:
-        """From the shots alone."""
-        return dict.fromkeys(("k", "rows", "shots"), len(self.shots))
-
-
-@dataclass(frozen=True)
-class LLMEntrant:
-    """An LLM itself, opened as a teacher is: without shots in its prompt, or with."""
-
-    name: str
-    llm: BlackBoxTeacher
-    run: Run
-    ui: Ui
-    on_pairs: bool = False
-
-    @property
-    def fingerprint(self) -> str:
-        """Over all that it is sent."""
-        return self.llm.fingerprint
-
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Ask it.
-
-        Raises:
-            PartialError: some texts are without an answer; all else is saved.
-        """
-        with self.ui.progress(f"Asking {self.llm.name} ({self.name})", total=len(texts)) as advance:
-            return self.llm.logits(texts, progress=advance)
-
-    def made(self) -> Mapping[str, Any]:
-        """By a prompt that shows shots; what its answers took in tokens and money, those of earlier goes included."""
-        shots, asked = self.llm.shown, self.llm.questions
-        usage = total_usage(r for r in self.run.read_teacher_replies(self.run.eval_replies) if r.question in asked)
-        made = {"method": "prompt", **dict.fromkeys(("k", "rows", "shots"), shots)}
-        return made | {"usage": usage.record(), "cost": usage.cost(self.llm.price)}

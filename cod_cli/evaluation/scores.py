@@ -4,17 +4,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cod_cli import metrics
 from cod_cli.data.heldout import HeldOut
 from cod_cli.metrics import METRICS, Summary, f1_columns, summary, with_f1
 from cod_cli.records import Prediction, Score
 from cod_cli.store.jsonl import write_records
 from cod_cli.store.run import Run
-
-Logits = npt.NDArray[np.float32]
+from cod_cli.teachers.base import Logits
 
 
 def prediction(student: str, rows: HeldOut, logits: Logits) -> Prediction:

@@ -9,10 +9,9 @@ from typing import Any
 
 from cod_cli.data.heldout import HeldOut, rows_to_score
 from cod_cli.errors import CodError, UsageError
+from cod_cli.evaluation.baselines import KnnEntrant, LLMEntrant
 from cod_cli.evaluation.entrants import (
     Entrant,
-    KnnEntrant,
-    LLMEntrant,
     StudentEntrant,
     TeacherEntrant,
     score,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from cod_cli.errors import CodError, PartialError
 from cod_cli.llm.client import Client
@@ -17,11 +16,10 @@ from cod_cli.models.inference import Progress
 from cod_cli.records import Shot, digest, text_sha
 from cod_cli.store.cache import Cache, read_floats
 from cod_cli.teachers.answers import by_logprobs, by_votes, class_codes, is_rejected, uniform_output
-from cod_cli.teachers.base import Output, Outputs
+from cod_cli.teachers.base import Logits, Output, Outputs
 
 log = logging.getLogger(__name__)
 
-Logits = npt.NDArray[np.float32]
 # The most that OpenAI lists.
 ALTERNATIVES = 20
 # "The answer is **A**." fits.
