@@ -1,4 +1,4 @@
-"""Baselines that are no students, as entrants: the shots' nearest neighbours (kNN) in an encoder's space, an LLM itself."""
+"""Baselines that are no students, as entrants: nearest neighbours (kNN) of the shots in an encoder's space; LLMs."""
 
 import json
 from collections.abc import Mapping, Sequence
