@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 
 def text_sha(text: str) -> str:
@@ -174,6 +175,10 @@ class SoftLabel(Record):
     source: Literal["logits", "logprobs", "votes"]
     covered_mass: float
 
+    def fits(self, classes: int) -> bool:
+        """Whether it has a finite logit for each of so many classes."""
+        return len(self.logits) == classes and all(map(math.isfinite, self.logits))
+
 
 class Score(SparseRecord):
     """What one student (or the teacher) reaches on one split; null where a field does not apply.
@@ -226,6 +231,14 @@ class Prediction(Record):
     truth: list[int] | None
     decided: list[int]
     confidence: list[float]
+
+    @model_validator(mode="after")
+    def _same_rows(self) -> Self:
+        if {len(column) for column in (self.truth, self.decided, self.confidence) if column is not None} != {
+            len(self.decided)
+        }:
+            raise ValueError("truth, decided and confidence are not of one length")
+        return self
 
 
 class Step(SparseRecord):

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sklearn import metrics as sk
 
 from cod_cli.metrics import classes_in, f1_columns, f1_of, with_f1
@@ -15,7 +16,7 @@ TRUTH, DECIDED = [0, 0, 0, 2, 2], [0, 0, 2, 2, 0]
 
 def decided(**changes: Any) -> Prediction:
     fields = {"student": "a", "task": "t", "split": "s", "rows": "d", "truth": TRUTH, "decided": DECIDED}
-    return Prediction(**{**fields, "confidence": [0.9] * len(TRUTH), **changes})
+    return Prediction(**{**fields, "confidence": [0.9] * len(changes.get("decided", DECIDED)), **changes})
 
 
 def test_it_is_counted_from_what_was_decided_in_the_order_of_the_labels() -> None:
@@ -48,3 +49,9 @@ def test_a_score_without_it_leaves_a_gap() -> None:
 @pytest.mark.parametrize("label", ["good", "a]", "f1[b", "[c]", ""])
 def test_a_class_is_found_again_in_the_name_whatever_it_is_called(label: str) -> None:
     assert classes_in(["accuracy", f1_of(label), "boundary_agreement by f1[x]"]) == [label]
+
+
+@pytest.mark.parametrize("column", ["truth", "decided", "confidence"])
+def test_a_prediction_with_a_column_of_another_length_is_none(column: str) -> None:
+    with pytest.raises(ValidationError, match="not of one length"):
+        decided(**{column: [1]})

@@ -4,14 +4,18 @@ The standard library and pyarrow do it: `datasets` would add a second to every s
 rows, copies each file into its cache, and cannot name the line that is wrong.
 """
 
+import codecs
 import contextlib
 import csv
 import itertools
-import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from cod_cli.errors import CodError
 from cod_cli.store.jsonl import read_jsonl
@@ -20,6 +24,9 @@ from cod_cli.store.jsonl import read_jsonl
 _ROWS_LOOKED_AT = 1000
 _LONGEST_FIELD = 2**30
 NumberedRow = tuple[int, Mapping[str, Any]]
+# The number of the line that it begins on, and its fields.
+Record = tuple[int, list[str]]
+_QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,16 @@ def open_table(path: Path) -> Rows:
             f"{path} is not a file of data: its name ends in {path.suffix or 'nothing'}",
             f"convert it to one of: {' '.join(_OPENERS)}",
         )
+    if path.exists() and not path.is_file():
+        # It can be read but once, and is hashed, too.
+        raise CodError(f"{path} is no regular file", "save what it gives in a file first")
     rows = opener(path)
     if not rows.columns:
         raise CodError(f"{path} is empty", "give a file with at least one row of data")
+    twice = [name for name, count in Counter(rows.columns).items() if count > 1]
+    if twice:
+        where = f"{path}, line 1" if rows.unit == "line" else f"{path}"
+        raise CodError(f"{where}: two columns are named {twice[0]!r}", "rename one of them")
     return rows
 
 
@@ -77,16 +91,20 @@ def _broken_off(error: CodError) -> Iterator[NumberedRow]:
 
 def _open_csv(path: Path, delimiter: str = ",") -> Rows:
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(_decoded_lines(path), delimiter=delimiter, strict=True)
-    header = next(_csv_records(path, reader), (0, []))[1]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise CodError(f"{path}, line 1: two columns are named {twice[0]!r}", "rename one of them")
-    return Rows(str(path), tuple(header), lambda _: _csv_rows(path, reader, header))
+    return _open_records(path, _csv_records(path, csv.reader(_decoded_lines(path), delimiter=delimiter, strict=True)))
 
 
-def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[NumberedRow]:
-    for line, record in _csv_records(path, reader):
+def _open_tsv(path: Path) -> Rows:
+    return _open_records(path, _tsv_records(path)) if _has_a_row_on_each_line(path) else _open_csv(path, "\t")
+
+
+def _open_records(path: Path, records: Iterator[Record]) -> Rows:
+    header = next(records, (0, []))[1]
+    return Rows(str(path), tuple(header), lambda _: _named(path, records, header))
+
+
+def _named(path: Path, records: Iterator[Record], header: list[str]) -> Iterator[NumberedRow]:
+    for line, record in records:
         if len(record) != len(header):
             raise CodError(
                 f"{path}, line {line}: {len(record)} fields where the header has {len(header)}",
@@ -95,7 +113,24 @@ def _csv_rows(path: Path, reader: Any, header: list[str]) -> Iterator[NumberedRo
         yield line, dict(zip(header, record, strict=True))
 
 
-def _csv_records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _has_a_row_on_each_line(path: Path) -> bool:
+    """Whether each line has the header's tabs: then a quote opens nothing, it is one that somebody wrote (GLUE)."""
+    with path.open("rb") as file:
+        # A carriage return in a line's middle is the line's end of an old Mac, about which `csv` complains.
+        tabs = {-1 if b"\r" in raw else raw.count(b"\t") for line in file if (raw := line.strip(b"\r\n"))}
+    # Of a single column nobody can tell.
+    return len(tabs) == 1 and min(tabs) > 0
+
+
+def _tsv_records(path: Path) -> Iterator[Record]:
+    """The lines that are not blank, cut at their tabs; quotes around a whole field are taken off."""
+    for number, line in enumerate(_decoded_lines(path), start=1):
+        if bare := line.strip("\r\n"):
+            fields = bare.split("\t")
+            yield number, [quoted[1].replace('""', '"') if (quoted := _QUOTED.fullmatch(f)) else f for f in fields]
+
+
+def _csv_records(path: Path, reader: Any) -> Iterator[Record]:
     """The records that are not blank, each with the number of the line that it begins on."""
     while True:
         line = reader.line_num + 1
@@ -104,10 +139,10 @@ def _csv_records(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise CodError(
-                f"{path}, line {line}: {error}",
-                'mend the quotes there: a field with quotes in it is written "she said ""yes"""',
-            ) from None
+            quotes = 'mend the quotes there: a field with quotes in it is written "she said ""yes"""'
+            ends = f"convert its line ends: tr '\\r' '\\n' < {path} > converted.csv"
+            hint = ends if "new-line character" in str(error) else quotes
+            raise CodError(f"{path}, line {line}: {error}", hint) from None
         if record:
             yield line, record
 
@@ -118,8 +153,10 @@ def _decoded_lines(path: Path) -> Iterator[str]:
             try:
                 yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError:
+                encoding = "UTF-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
                 raise CodError(
-                    f"{path}, line {number}: not UTF-8", f"convert it: iconv -f LATIN1 -t UTF-8 {path} > converted.csv"
+                    f"{path}, line {number}: not UTF-8",
+                    f"convert it: iconv -f {encoding} -t UTF-8 {path} > converted.csv",
                 ) from None
 
 
@@ -151,9 +188,29 @@ def _parquet_errors(path: Path) -> Iterator[None]:
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
-    """The names of numeric classes that `datasets` leaves in a parquet file."""
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return {name: feature["names"] for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+    """The names of numeric classes that `datasets` leaves in a parquet file; none where that is damaged."""
+    try:
+        features = _Described.model_validate_json(metadata.get(b"huggingface", b"{}")).info.features
+    except ValidationError:
+        return {}
+    return {
+        name: feature["names"]
+        for name, feature in features.items()
+        if isinstance(feature, dict)
+        and feature.get("_type") == "ClassLabel"
+        and isinstance(feature.get("names"), list)
+        and all(isinstance(one, str) for one in feature["names"])
+    }
+
+
+class _Info(BaseModel):
+    features: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Described(BaseModel):
+    """What `datasets` says of a table."""
+
+    info: _Info = Field(default_factory=_Info)
 
 
 def _one_line(error: Exception) -> str:
@@ -163,7 +220,7 @@ def _one_line(error: Exception) -> str:
 _OPENERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": _open_jsonl,
     ".csv": _open_csv,
-    ".tsv": lambda path: _open_csv(path, delimiter="\t"),
+    ".tsv": _open_tsv,
     ".parquet": _open_parquet,
 }
 

@@ -10,6 +10,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
 from cod_cli.errors import CodError
 from cod_cli.llm.messages import Choice, Outcome, Request
 from cod_cli.records import Record, Reply, TeacherReply
@@ -26,7 +28,7 @@ class Journal(Generic[R]):
     is locked: a second process on the same run is refused.
 
     Args:
-        path: the JSONL file; made where it does not exist. A line torn by a kill is cut off.
+        path: the JSONL file; made where it does not exist. A last line torn by a kill is cut off.
         record: its rows; they have a field ``key``.
         to_rows: the rows of one outcome.
         to_outcome: the outcome again, from its rows.
@@ -50,7 +52,7 @@ class Journal(Generic[R]):
         self._broken: OSError | None = None
         try:
             lock(self._file, path)
-            _cut_torn_line(self._file)
+            _end_last_line(self._file, record)
             self._earlier: dict[str, list[R]] = {}
             for row in read_records(path, record):
                 self._earlier.setdefault(attrgetter("key")(row), []).append(row)
@@ -118,8 +120,8 @@ class Journal(Generic[R]):
                 os.ftruncate(self._file, end)
 
 
-def _cut_torn_line(file: int) -> None:
-    """Cut a last line that has no end, as a kill leaves it."""
+def _end_last_line(file: int, record: type[Record]) -> None:
+    """Cut a last line that a kill has torn; one that is whole, as an editor may leave it, gets its end."""
     end = os.fstat(file).st_size
     position = end
     while position > 0:
@@ -130,8 +132,14 @@ def _cut_torn_line(file: int) -> None:
             position = start + newline + 1
             break
         position = start
-    if position < end:
+    if position == end:
+        return
+    try:
+        record.model_validate_json(os.pread(file, end - position, position))
+    except ValidationError:
         os.ftruncate(file, position)
+    else:
+        os.write(file, b"\n")
 
 
 def open_reply_journal(path: Path) -> Journal[Reply]:

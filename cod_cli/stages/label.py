@@ -268,7 +268,7 @@ def _known(run: Run, labels: Sequence[str], teacher: Teacher) -> dict[str, SoftL
 
 
 def _fits(soft: SoftLabel | None, row: Row, labels: Sequence[str]) -> bool:
-    return soft is not None and soft.text_sha == text_sha(row.text) and len(soft.logits) == len(labels)
+    return soft is not None and soft.text_sha == text_sha(row.text) and soft.fits(len(labels))
 
 
 def _ask(run: Run, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:

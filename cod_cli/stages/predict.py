@@ -1,20 +1,21 @@
 """`cod predict`: a model's label and probabilities for each row of a file, streamed."""
 
+import codecs
 import itertools
-import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cod_cli.data.columns import find_text_columns, read_text
-from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_table
+from cod_cli.data.files import FORMATS, Rows, open_table
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import softmax
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import Classifier, load_classifier
 from cod_cli.settings.predict import PredictSettings
+from cod_cli.store.jsonl import parse_jsonl
 from cod_cli.ui import Ui
 
 Line = tuple[int, str]
@@ -98,7 +99,7 @@ def _free_name(name: str, columns: Collection[str]) -> str:
 def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     """The rows of a file; what is wrong with the file as a whole is said at once."""
     if file == STDIN:
-        return _from_lines(_numbered(sys.stdin.buffer, "standard input"), "standard input", text_columns)
+        return _from_lines(sys.stdin.buffer, "standard input", text_columns)
     path = Path(file).expanduser()
     if not path.is_file():
         raise CodError(f"{file} is no file", f"give a file of: .txt {' '.join(FORMATS)}, or - for standard input")
@@ -107,13 +108,14 @@ def _read(file: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     return _from_table(open_table(path), text_columns)
 
 
-def _from_lines(lines: Iterator[Line], where: str, text_columns: Sequence[str]) -> Iterator[_Input]:
+def _from_lines(lines: Iterable[bytes], where: str, text_columns: Sequence[str]) -> Iterator[_Input]:
     """JSON objects if the first line looks like one, else texts."""
+    lines = iter(lines)
     first = list(itertools.islice(lines, 1))
     lines = itertools.chain(first, lines)
-    if not first or not first[0][1].lstrip().startswith("{"):
-        return _from_text(lines, where, text_columns)
-    rows = _json_objects(lines, where)
+    if not first or not first[0].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        return _from_text(_numbered(lines, where), where, text_columns)
+    rows = parse_jsonl(lines, where)
     head = list(itertools.islice(rows, 1))
     return _from_table(Rows(where, tuple(head[0][1]), lambda _: itertools.chain(head, rows)), text_columns)
 
@@ -132,28 +134,13 @@ def _from_text(lines: Iterable[Line], where: str, text_columns: Sequence[str]) -
     return (_Input({"text": line.strip()}, line.strip()) for _, line in lines)
 
 
-def _json_objects(lines: Iterable[Line], where: str) -> Iterator[NumberedRow]:
-    for number, line in lines:
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise CodError(
-                f"{where}, line {number}: not a JSON object (torn or invalid line)", "mend or drop that line"
-            )
-        yield number, row
-
-
 def _numbered_file(path: Path) -> Iterator[Line]:
     with path.open("rb") as file:
         yield from _numbered(file, str(path))
 
 
-def _numbered(file: BinaryIO, where: str) -> Iterator[Line]:
-    for number, raw in enumerate(file, start=1):
+def _numbered(lines: Iterable[bytes], where: str) -> Iterator[Line]:
+    for number, raw in enumerate(lines, start=1):
         try:
             yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:

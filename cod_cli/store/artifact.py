@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cod_cli import __version__
 from cod_cli.errors import CodError
-from cod_cli.records import Calibration, Manifest, Record
+from cod_cli.records import Calibration, Manifest, Record, SoftLabel
 from cod_cli.store.jsonl import file_sha, first_problem, read_records, write_records, write_text
 
 R = TypeVar("R", bound=Record)
@@ -136,6 +136,30 @@ class Artifact(Generic[R]):
     def _write_manifest(self, manifest: Manifest) -> None:
         text = json.dumps(manifest.model_dump(by_alias=True), ensure_ascii=False, indent=2)
         write_text(self.meta, text + "\n")
+
+
+class SoftLabelFile(Artifact[SoftLabel]):
+    """Soft labels, each of which has a finite logit for every class of the manifest."""
+
+    def read(self) -> list[SoftLabel]:
+        """The rows of a finished file.
+
+        Raises:
+            CodError: a row, edited by hand perhaps, has other logits; `cod label` makes it anew.
+        """
+        classes, rows = len(self.require().labels), super().read()
+        for row in rows:
+            if not row.fits(classes):
+                raise CodError(
+                    f"{self.path}: the soft label of {row.id} has not {classes} finite logits",
+                    f"make it anew: `{self.command}`",
+                )
+        return rows
+
+    def peek(self) -> list[SoftLabel]:
+        """The rows that are there and fit, finished or not."""
+        manifest = self.manifest()
+        return [row for row in super().peek() if manifest is None or row.fits(len(manifest.labels))]
 
 
 def changed_settings(

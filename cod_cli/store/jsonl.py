@@ -4,11 +4,12 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import jsonlines
 import yaml
@@ -37,36 +38,56 @@ def read_jsonl(path: Path, *, torn_tail: bool = False) -> Iterator[tuple[int, di
     """Line numbers from 1 and objects of a JSONL file; empty lines are passed over.
 
     Args:
+        path: the file.
         torn_tail: leave out a last line that a kill cut short, instead of an error.
 
     Raises:
         CodError: a line that is no JSON object, named by file and line.
     """
-    number = 0
+    with path.open("rb") as file:
+        yield from parse_jsonl(file, str(path), torn_tail=torn_tail)
 
-    def lines(file: BinaryIO) -> Iterator[str]:
-        nonlocal number
-        for number, raw in enumerate(file, start=1):
-            if torn_tail and not raw.endswith(b"\n"):
-                return
+
+def parse_jsonl(lines: Iterable[bytes], where: str, *, torn_tail: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What `read_jsonl` gives, of lines from anywhere; ``where`` is how errors call it."""
+    number, raw = 0, b"\n"
+
+    def decoded() -> Iterator[str]:
+        nonlocal number, raw
+        for number, raw in enumerate(lines, start=1):
             if raw.strip():
                 yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
 
-    with path.open("rb") as file:
-        rows = jsonlines.Reader(lines(file)).iter(type=dict)
-        while True:
-            try:
-                row = next(rows, None)
-            except (jsonlines.InvalidLineError, UnicodeDecodeError) as error:
-                raise _at_line(path, number, error) from None
-            if row is None:
+    rows = jsonlines.Reader(decoded()).iter(type=dict)
+    while True:
+        try:
+            row = next(rows, None)
+        except (jsonlines.InvalidLineError, UnicodeDecodeError, RecursionError) as error:
+            # Only a last line has no end. One that is whole all the same, as an editor may leave it, was read above.
+            if torn_tail and not raw.endswith(b"\n"):
                 return
-            yield number, row
+            raise _at_line(where, number, error) from None
+        if row is None:
+            return
+        yield number, _writable(row) if _SURROGATE.search(raw) else row
 
 
-def _at_line(path: Path, number: int, error: Exception) -> CodError:
+# How JSON spells half of a pair; a whole one is spelled so, too.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _writable(value: Any) -> Any:
+    """A value whose texts can be written as UTF-8: half of a surrogate pair becomes a question mark."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    return [_writable(item) for item in value] if isinstance(value, list) else value
+
+
+def _at_line(where: Path | str, number: int, error: Exception) -> CodError:
     return CodError(
-        f"{path}, line {number}: {first_problem(error)}", "mend or delete that line; every line is one JSON object"
+        f"{where}, line {number}: {first_problem(error)}", "mend or delete that line; every line is one JSON object"
     )
 
 
@@ -80,6 +101,8 @@ def first_problem(error: Exception) -> str:
         return "not UTF-8"
     if isinstance(error, yaml.YAMLError):
         return "not YAML"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
     return "not a JSON object (torn or invalid line)"
 
 

@@ -31,7 +31,7 @@ from cod_cli.records import (
     TeacherOrigin,
     TeacherReply,
 )
-from cod_cli.store.artifact import Artifact
+from cod_cli.store.artifact import Artifact, SoftLabelFile
 from cod_cli.store.jsonl import first_problem, read_records, write_records, write_text
 from cod_cli.store.locks import alone
 
@@ -75,8 +75,8 @@ class Run:
         self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
         self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
         self.semifactuals = Artifact(self.folder, "2-semifactuals", Counterfactual, f"cod counterfact {folder}")
-        self.soft_labels = Artifact(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
-        self.teacher_labels = Artifact(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
+        self.soft_labels = SoftLabelFile(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
+        self.teacher_labels = SoftLabelFile(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
         self.teacher_replies = self.folder / "3-replies.jsonl"
         self.eval_replies = self.folder / "5-replies.jsonl"
         self.students = self.folder / "4-students"
@@ -233,7 +233,7 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
         return None
     try:
         return record.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML))
-    except (ValidationError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValidationError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
 
 

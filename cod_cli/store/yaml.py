@@ -35,7 +35,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise _no_yaml(where, error) from None
 
 

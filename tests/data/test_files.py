@@ -1,6 +1,8 @@
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import pyarrow
 import pyarrow.parquet
@@ -89,6 +91,10 @@ def test_a_long_text_is_read_whole(tmp_path: Path):
         ("a.csv", b'text,label\n"a" b,good\n', "a.csv, line 2", "expected after"),
         ("a.csv", b"text,label\ncaf\xe9,good\n", "a.csv, line 2", "not UTF-8"),
         ("a.csv", b"text,text\na,b\n", "a.csv, line 1", "two columns are named 'text'"),
+        ("a.csv", b"text,label\rfine,good\r", "a.csv, line 1", "new-line character"),
+        ("a.tsv", b"text\tlabel\rfine\tgood\r", "a.tsv, line 1", "new-line character"),
+        ("a.csv", "text,label\n".encode("utf-16"), "a.csv, line 1", "not UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "a.jsonl, line 2", "deep"),
         ("a.csv", b"", "a.csv", "is empty"),
         ("a.jsonl", b"\n\n", "a.jsonl", "is empty"),
         ("a.parquet", b"PAR1 no more", "a.parquet", "no intact parquet file"),
@@ -121,3 +127,67 @@ def test_the_class_names_that_datasets_leaves_in_a_parquet_file_are_found(tmp_pa
     table = pyarrow.table({"text": ["a"], "label": [1]}).replace_schema_metadata(metadata)
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     assert open_table(tmp_path / "a.parquet").class_names == {"label": ["bad", "good"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"),
+    [
+        ("a.csv", b"text,label\rfine,good\r", "tr '\\r' '\\n'"),
+        ("a.csv", "text,label\n".encode("utf-16"), "iconv -f UTF-16"),
+        ("a.csv", b"text,label\ncaf\xe9,good\n", "iconv -f LATIN1"),
+    ],
+)
+def test_the_hint_fits_how_a_file_is_written(name: str, content: bytes, hint: str, tmp_path: Path):
+    (tmp_path / name).write_bytes(content)
+    assert hint in str(refusal(tmp_path / name).hint)
+
+
+def test_quotes_in_a_tsv_whose_lines_are_its_rows_are_no_more_than_quotes(tmp_path: Path):
+    lines = ["text\tlabel", '"good movie\tpos', "fine\tpos", 'bad movie"\tneg', '"so" he said\tpos', '"a ""b"""\tneg']
+    (tmp_path / "a.tsv").write_text("\n".join(lines) + "\n\n")
+    texts = [row["text"] for row in read(tmp_path / "a.tsv")]
+    assert texts == ['"good movie', "fine", 'bad movie"', '"so" he said', 'a "b"']
+
+
+@pytest.mark.parametrize("content", ['text\tlabel\n"two\nlines\tand a tab"\tpos\n', 'text\n"two\nlines\tand a tab"\n'])
+def test_quotes_in_a_tsv_that_needs_them_hold_a_field_together(content: str, tmp_path: Path):
+    (tmp_path / "a.tsv").write_text(content)
+    [row] = read(tmp_path / "a.tsv")
+    assert row["text"] == "two\nlines\tand a tab"
+
+
+def test_thousands_of_columns_are_looked_at_once(tmp_path: Path):
+    (tmp_path / "a.csv").write_text(",".join(map(str, range(20_000))) + "\n")
+    started = perf_counter()
+    assert len(open_table(tmp_path / "a.csv").columns) == 20_000
+    assert perf_counter() - started < 1
+
+
+def test_two_columns_of_one_name_in_a_parquet_file_are_refused(tmp_path: Path):
+    table = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert "a.parquet: two columns are named 'text'" in refusal(tmp_path / "a.parquet").message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no JSON",
+        "[]",
+        '{"info": 5}',
+        '{"info": {"features": [1]}}',
+        '{"info": {"features": {"label": 5}}}',
+        '{"info": {"features": {"label": {"_type": "ClassLabel"}}}}',
+        '{"info": {"features": {"label": {"_type": "ClassLabel", "names": [1]}}}}',
+        "[" * 100_000,
+    ],
+)
+def test_what_datasets_says_of_a_parquet_file_may_be_damaged(said: str, tmp_path: Path):
+    table = pyarrow.table({"text": ["a"], "label": [1]}).replace_schema_metadata({"huggingface": said})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert open_table(tmp_path / "a.parquet").class_names == {}
+
+
+def test_a_pipe_is_no_file_of_data(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.jsonl")
+    assert "no regular file" in refusal(tmp_path / "a.jsonl").message

@@ -77,6 +77,16 @@ def test_a_line_that_a_kill_has_torn_is_cut_off(path: Path, torn: bytes) -> None
         assert journal.find("k2")
 
 
+def test_a_last_line_that_lacks_nothing_but_its_end_is_kept(path: Path) -> None:
+    with opened(path) as journal:
+        journal.append("k1", request(), OUTCOME).result()
+    whole = path.read_bytes()
+    path.write_bytes(whole.removesuffix(b"\n"))
+    with opened(path) as journal:
+        found = journal.find("k1")
+    assert (found and len(found.choices), path.read_bytes()) == (2, whole)
+
+
 def test_a_file_that_is_nothing_but_a_torn_line_begins_anew(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"key": "k1"')

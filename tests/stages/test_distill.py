@@ -16,7 +16,7 @@ from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
-from cod_cli.store.jsonl import file_sha
+from cod_cli.store.jsonl import file_sha, write_records
 from cod_cli.store.run import Run
 from cod_cli.training.loop import DivergedError
 from cod_cli.ui import Ui
@@ -234,6 +234,17 @@ def test_new_labels_for_rows_not_trained_on_leave_a_student_as_it_is(run: Run, s
     lines = run.soft_labels.path.read_text().splitlines(keepends=True)
     run.soft_labels.path.write_text("".join(lines[:4]))
     assert train(run, student_folder, mix="shots").trained == ()
+
+
+@pytest.mark.parametrize("logits", [[0.1], [0.1, 0.2, 0.3], [0.1, float("nan")]])
+def test_a_soft_label_with_other_logits_names_the_command_that_makes_it_anew(
+    run: Run, student_folder: Path, logits: list[float]
+) -> None:
+    first, *others = run.soft_labels.read()
+    write_records(run.soft_labels.path, [first.replace(logits=logits), *others])
+    with pytest.raises(CodError, match=f"the soft label of {first.id} has not 2 finite logits") as error:
+        train(run, student_folder)
+    assert "cod label" in str(error.value.hint)
 
 
 @pytest.mark.parametrize("change", [{"seed": "1"}, {"epochs": 3}, {"alpha": 1.0}, {"student_layers": 1}])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.store.jsonl import write_records
 from cod_cli.store.run import Run
 from tests.models.tiny import tiny_classifier
 from tests.stages.labelling import CFES, SHOTS, ask, counted, counterfactual, finish
@@ -85,6 +86,15 @@ def test_a_label_that_no_shot_has_is_refused(run: Run, teacher_folder: Path) -> 
     finish(run.counterfactuals, [counterfactual(SHOTS[0], label="postive")])
     with pytest.raises(CodError, match="has the label 'postive'"):
         ask(run, teacher_folder)
+
+
+@pytest.mark.parametrize("logits", [[0.1], [0.1, float("inf")]])
+def test_a_label_with_other_logits_is_made_anew(run: Run, teacher_folder: Path, logits: list[float]) -> None:
+    ask(run, teacher_folder)
+    before = run.soft_labels.read()
+    write_records(run.soft_labels.path, [before[0].replace(logits=logits), *before[1:]])
+    assert ask(run, teacher_folder).counts["new"] == 1
+    assert run.soft_labels.read() == before
 
 
 def test_a_torn_line_is_named_by_file_and_line(run: Run, teacher_folder: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cod_cli.store.jsonl import write_output, write_text
+from cod_cli.errors import CodError
+from cod_cli.records import Shot
+from cod_cli.store.jsonl import read_jsonl, read_records, write_output, write_text
 
 
 def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
@@ -68,3 +70,21 @@ def test_a_path_that_leads_to_standard_output_is_printed_to_without_taking_its_p
         write_output(tmp_path / "printed.txt", "a,b\n")
         out.write("after\n")
     assert (tmp_path / "printed.txt").read_text() == "before\na,b\nafter\n"
+
+
+def test_a_last_line_without_its_end_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 2}')
+    for torn_tail in (False, True):
+        assert [row for _, row in read_jsonl(tmp_path / "a.jsonl", torn_tail=torn_tail)] == [{"a": 1}, {"a": 2}]
+
+
+def test_a_last_line_that_a_kill_cut_short_is_left_out_where_that_may_be(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"a": 1}\n{"a": "naï'.encode()[:-1])
+    assert list(read_jsonl(tmp_path / "a.jsonl", torn_tail=True)) == [(1, {"a": 1})]
+    with pytest.raises(CodError, match="line 2"):
+        list(read_jsonl(tmp_path / "a.jsonl"))
+
+
+def test_half_of_a_surrogate_pair_is_read_as_what_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "a\\ud83d b \\ud83d\\ude00", "label": "x"}\n')
+    assert read_records(tmp_path / "a.jsonl", Shot)[0].text == "a? b 😀"

@@ -14,7 +14,7 @@ def test_a_file_that_is_not_there_has_the_hint_of_whoever_asks(tmp_path: Path) -
     assert caught.value.hint == "give one"
 
 
-@pytest.mark.parametrize("content", [b"a: [1", b"a: \xff"])
+@pytest.mark.parametrize("content", [b"a: [1", b"a: \xff", b"[" * 5000])
 def test_what_is_no_yaml_is_named_with_its_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "grid.yaml"
     path.write_bytes(content)
