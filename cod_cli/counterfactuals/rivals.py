@@ -14,14 +14,14 @@ from cod_cli.counterfactuals.generators.editor import Choice, open_editor
 from cod_cli.counterfactuals.generators.file import open_pairs
 from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.counterfactuals.ledger import Ledger
-from cod_cli.counterfactuals.verify import Candidate, Logits, Verdict, Verifier, read_by, targets
+from cod_cli.counterfactuals.verify import Candidate, Verdict, Verifier, read_by, targets
 from cod_cli.data.heldout import training_texts
 from cod_cli.data.source import Row
 from cod_cli.metrics import softmax
 from cod_cli.mixes import RIVALS
 from cod_cli.records import Counterfactual, Shot
 from cod_cli.store.run import CounterfactualFiles, Run
-from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.base import Logits, Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
 # A variant of CoD keeps the CFEs' gate on edits; a text of its own may differ as it likes.

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cod_cli.evaluation.scores import KNN, Logits
+from cod_cli.evaluation.scores import KNN
 from cod_cli.llm.prices import total_usage
 from cod_cli.models import folder
 from cod_cli.models.inference import Progress, batched_forward, encode
 from cod_cli.models.load import Encoder, load_encoder
 from cod_cli.records import Shot
 from cod_cli.store.run import Run
+from cod_cli.teachers.base import Logits
 from cod_cli.teachers.llm import BlackBoxTeacher
 from cod_cli.ui import Ui
 

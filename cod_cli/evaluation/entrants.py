@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from cod_cli.data.heldout import HeldOut
 from cod_cli.errors import CodError
 from cod_cli.evaluation.reference import Pairs, Reference, boundary_agreement_by_generator
-from cod_cli.evaluation.scores import TEACHER, Logits, measure, prediction
+from cod_cli.evaluation.scores import TEACHER, measure, prediction
 from cod_cli.metrics import METRICS
 from cod_cli.models import folder
 from cod_cli.models.inference import Progress, logits_of
@@ -15,6 +15,7 @@ from cod_cli.models.load import load_classifier
 from cod_cli.records import Prediction, Score, Student, digest
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
+from cod_cli.teachers.base import Logits
 
 # The fields of `Score` that say how somebody was made; null for who was not made like that.
 _MADE = ("method", "mix", "k", "rows", "shots", "steps", "seed", "seconds")

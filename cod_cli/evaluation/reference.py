@@ -12,12 +12,11 @@ from cod_cli import metrics
 from cod_cli.data.heldout import HeldOut
 from cod_cli.data.source import local_path
 from cod_cli.errors import CodError, PartialError
-from cod_cli.evaluation.scores import Logits
 from cod_cli.llm.prices import Estimate
 from cod_cli.records import Manifest, SoftLabel, digest, text_sha
 from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import Run
-from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.base import Logits, Teacher
 from cod_cli.teachers.calibration import calibrate_logits
 from cod_cli.ui import Ui
 
