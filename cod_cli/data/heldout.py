@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cod_cli.data.draw import shuffled
-from cod_cli.data.source import ONE_FILE, Row, Table, eval_splits, load_table, local_path
+from cod_cli.data.source import ONE_FILE, Row, Table, changed_files, eval_splits, load_table, local_path
 from cod_cli.errors import CodError
 from cod_cli.records import Shot
 from cod_cli.store.run import CounterfactualFiles, Run
@@ -76,8 +76,20 @@ def rows_to_score(
         label_column=label_column,
         label_names=label_names,
     )
-    ids = {shot.id for shot in run.shots.read()} if same else ()
+    ids = _sampled_rows(run) if same else ()
     return data, held_out(table, labels, trained=trained_texts(run), sampled=ids)
+
+
+def _sampled_rows(run: Run) -> set[str]:
+    """The ids of the rows that are shots; none where the source has changed: its numbers are other rows' by now."""
+    made = run.shots.require()
+    changed = changed_files(str(made.settings["data"]), made.inputs)
+    if changed:
+        log.warning(
+            "%s has changed since the shots were drawn from it: only rows with the text of a shot are left out as such",
+            changed[0],
+        )
+    return set() if changed else {shot.id for shot in run.shots.read()}
 
 
 def _scored_table(
@@ -238,7 +250,7 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     table = shots_source(run)
     taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table)
     taken |= {row.text.strip() for held in run.held_out_files() for row in held.shots.peek()}
-    ids = {shot.id for shot in run.shots.read()}
+    ids = _sampled_rows(run)
     free = [row for row in table.rows if row.id not in ids and row.text not in taken]
     return shuffled(free, f"pool {seed}")[:n]
 

@@ -19,6 +19,7 @@ from cod_cli.data.columns import LABEL_COLUMN, Labelling, find_labels, find_text
 from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_table
 from cod_cli.data.tasks import TASKS, Task, task_named
 from cod_cli.errors import CodError
+from cod_cli.store.jsonl import file_sha
 
 ONE_FILE = "all"
 _SPLIT_FILES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -135,6 +136,13 @@ def local_path(data: str) -> Path | None:
     # os.path answers for names that pathlib stumbles over: too long, or ~ of somebody unknown.
     path = os.path.expanduser(data)
     return Path(path).resolve() if data not in TASKS and os.path.exists(path) else None
+
+
+def changed_files(data: str, hashes: Mapping[str, str]) -> list[Path]:
+    """The files of a local source that hold something else than when they were hashed, by name, in a manifest."""
+    path = Path(data).expanduser()
+    files = {path / name if path.is_dir() else path: sha for name, sha in hashes.items()}
+    return [file for file, sha in files.items() if file.is_file() and file_sha(file) != sha]
 
 
 def _find(data: str, hub: Hub) -> _Source:

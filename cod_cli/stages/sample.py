@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cod_cli.data.draw import draw
-from cod_cli.data.source import Table, load_table, local_path
+from cod_cli.data.source import Table, changed_files, load_table, local_path
 from cod_cli.data.tasks import TASKS
 from cod_cli.records import Shot
 from cod_cli.settings.sample import SampleSettings
-from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
 
@@ -100,10 +99,8 @@ def _what_was_dropped(table: Table) -> str:
 
 def _say_that_it_is_there(run: Run, data: str, inputs: Mapping[str, str], ui: Ui) -> None:
     ui.note(f"{run.shots.path} is already there with these settings; --force draws it anew")
-    for name, sha in inputs.items():
-        file = Path(data) / name if Path(data).is_dir() else Path(data)
-        if file.exists() and file_sha(file) != sha:
-            ui.warn(f"{file} has changed since the shots were drawn from it")
+    for file in changed_files(data, inputs):
+        ui.warn(f"{file} has changed since the shots were drawn from it")
 
 
 def _result(run: Run, labels: Sequence[str], counts: Mapping[str, int], *, fresh: bool) -> SampleResult:

@@ -300,6 +300,20 @@ def test_of_one_file_the_rows_that_were_not_sampled_are_scored(tmp_path: Path, t
     assert not {row.id for row in run.shots.read()} & {row.id for row in run.teacher_labels.read()}
 
 
+def test_rows_of_a_file_that_was_reordered_are_known_by_their_texts_and_not_by_their_numbers(
+    tmp_path: Path, teacher: Path
+) -> None:
+    data = write_rows(tmp_path / "films.jsonl", TRAIN)
+    run = begin(Run(tmp_path / "run"), data, teacher)
+    write_rows(data, TRAIN[::-1])
+    add_student(run, "kd-shots")
+    ui = Told()
+    with ui.listening():
+        result = run_eval(run, ui)
+    assert (result.rows, result.dropped) == (len(TRAIN) - 4, {"trained": 4})
+    assert any(f"warning: {data} has changed since the shots were drawn from it" in line for line in ui.told)
+
+
 def test_a_file_that_was_sampled_whole_has_no_row_left(tmp_path: Path, teacher: Path) -> None:
     run = Run(tmp_path / "run")
     sample(run, SampleSettings(data=str(write_rows(tmp_path / "films.jsonl", TRAIN)), shots="all"), Ui.silent())
