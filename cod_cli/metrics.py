@@ -122,6 +122,14 @@ def macro_f1(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> floa
     return float(f1(truth, decided, classes).mean())
 
 
+def confusion(truth: npt.ArrayLike, decided: npt.ArrayLike, classes: int) -> list[list[int]]:
+    """How many rows of each true class (first index) were decided for which (second)."""
+    counted = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counted, (_indices(truth), _indices(decided)), 1)
+    found: list[list[int]] = counted.tolist()
+    return found
+
+
 def mcc(truth: npt.ArrayLike, decided: npt.ArrayLike) -> float:
     """Matthews' correlation in [-1, 1]; 0 where truth or decisions know one class only."""
     from sklearn.metrics import matthews_corrcoef

@@ -193,7 +193,7 @@ def printable(text: str) -> Text:
 MISSING = "-"
 CUT_MARK = "†"
 OTHER_MARK = "‡"
-CUT_CAPTION = f"{CUT_MARK} cut from a fine-tuned teacher: not to be compared with the others"
+CUT_CAPTION = f"{CUT_MARK} cut from a fine-tuned teacher: compared only with one another"
 
 
 def number(value: float | None, percent: bool = False, *, digits: int | None = None) -> str:

@@ -13,25 +13,64 @@ from rich.text import Text
 
 from cod_cli.counterfactuals import edits
 from cod_cli.counterfactuals.quality import QualityReport
-from cod_cli.evaluation.scores import TEACHER, Arm, Reached, arms, base_name
+from cod_cli.evaluation.arms import Arm, Reached, arms, base_name
+from cod_cli.evaluation.scores import MAJORITY, TEACHER
 from cod_cli.metrics import METRICS, Metric, Summary
-from cod_cli.records import Attempt, Calibration, Counterfactual, Score
+from cod_cli.records import Attempt, Calibration, Counterfactual, Score, Student
 from cod_cli.report.rendering import Column, Group, Row, Table, exact, measure, plain, text, to_rich
-from cod_cli.report.tables import Line, by_class, parts_of, spread
+from cod_cli.report.tables import OTHER_CAPTION, Line, by_class, parts_of, spread
 from cod_cli.report.tables import quality as quality_table
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, printable
 
+# Rows by true class, then by the class that is decided for.
+Counts = Sequence[Sequence[int]]
 
-def scores(rows: Sequence[Score], cut: Collection[str] = (), lacking: str | None = None) -> RenderableType:
-    """A table for each task and split: the teacher, then the students; seeds of one arm with mean and deviation.
 
-    Students that were ``cut`` from a fine-tuned teacher are marked and come last. Below stands what the tables are
+def scores(
+    rows: Sequence[Score],
+    students: Mapping[str, Student] | None = None,
+    lacking: str | None = None,
+    other_budget: Collection[str] = (),
+) -> RenderableType:
+    """A table for each task and split: teacher and majority, then the students; seeds of one arm with mean and std.
+
+    Students that were cut from a fine-tuned teacher are marked and come last. Below stands what the tables are
     ``lacking``, and what LLMs took that are scored themselves.
+
+    Args:
+        rows: the scores.
+        students: how each was made, by name.
+        lacking: what to say of what is not there.
+        other_budget: the students that are not of their baseline's budget.
     """
+    marks = Marks(students or {}, frozenset(other_budget))
     places = dict.fromkeys((row.task, row.split) for row in rows)
-    tables = [_score_table([row for row in rows if (row.task, row.split) == place], cut) for place in places]
+    tables = [_score_table([row for row in rows if (row.task, row.split) == place], marks) for place in places]
     below = [*([lacking] if lacking else []), *(_llm_cost(row) for row in rows if row.usage)]
     return Stack(*map(to_rich, tables), *map(printable, below))
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What tells students apart that are not compared: how they were made, and who has another budget."""
+
+    students: Mapping[str, Student]
+    other_budget: frozenset[str] = frozenset()
+
+    def cut(self, score: Score) -> bool:
+        """Whether it began as layers of its teacher."""
+        student = self.students.get(score.student)
+        return student is not None and student.cut_from_teacher
+
+    def of(self, score: Score) -> str:
+        """The marks behind its name."""
+        other = score.student in self.other_budget
+        return (f" {OTHER_MARK}" if other else "") + (f" {CUT_MARK}" if self.cut(score) else "")
+
+    def caption(self, rows: Sequence[Score]) -> str:
+        """What the marks of these scores mean."""
+        other = any(row.student in self.other_budget for row in rows)
+        return "\n".join([OTHER_CAPTION] * other + [CUT_CAPTION] * any(map(self.cut, rows)))
 
 
 def _llm_cost(score: Score) -> str:
@@ -43,23 +82,26 @@ def _llm_cost(score: Score) -> str:
     )
 
 
-def _score_table(rows: Sequence[Score], cut: Collection[str]) -> Table:
+def _score_table(rows: Sequence[Score], marks: Marks) -> Table:
     shown = [metric for name, metric in METRICS.items() if any(getattr(row, name) is not None for row in rows)]
     headings = ("k", "rows\n(real)", "steps", *(metric.heading for metric in shown), "train\ns")
     return Table(
         f"{rows[0].task}, {rows[0].split}: {rows[0].n:,} rows",
         [Column("student", words=True), *map(Column, headings)],
-        [_seeds(arm, shown, cut) for arm in _uncut_first(rows, cut)],
-        CUT_CAPTION if any(row.student in cut for row in rows) else "",
+        [_seeds(arm, shown, marks) for arm in _uncut_first(rows, marks)],
+        marks.caption(rows),
     )
 
 
-def _uncut_first(rows: Sequence[Score], cut: Collection[str]) -> list[Arm]:
-    return sorted(arms(rows), key=lambda arm: (arm.name != TEACHER, arm.scores[0].student in cut))
+def _uncut_first(rows: Sequence[Score], marks: Marks) -> list[Arm]:
+    def place(arm: Arm) -> tuple[bool, bool, bool]:
+        return arm.name != TEACHER, arm.name != MAJORITY, marks.cut(arm.scores[0])
+
+    return sorted(arms(rows, marks.students), key=place)
 
 
-def _seeds(arm: Arm, shown: Sequence[Metric], cut: Collection[str]) -> Group:
-    rows = [_score_row(score, shown, marked=score.student in cut) for score in arm.scores]
+def _seeds(arm: Arm, shown: Sequence[Metric], marks: Marks) -> Group:
+    rows = [_score_row(score, shown, marks.of(score)) for score in arm.scores]
     if len(arm.scores) > 1:
         found, blank = arm.metrics(), text("")
         for name, style, of in ((f"mean (n = {len(arm.scores)})", "bold", "mean"), ("± std", "dim", "std")):
@@ -68,8 +110,8 @@ def _seeds(arm: Arm, shown: Sequence[Metric], cut: Collection[str]) -> Group:
     return Group(rows, apart=True)
 
 
-def _score_row(score: Score, shown: Sequence[Metric], *, marked: bool) -> Row:
-    name = score.student + (f" {CUT_MARK}" if marked else "")
+def _score_row(score: Score, shown: Sequence[Metric], mark: str) -> Row:
+    name = score.student + mark
     if score.mix and base_name(score) != f"{score.method}-{score.mix}":
         name += f" ({score.method}-{score.mix})"
     rows = () if score.rows is None else exact(score.rows, f"{score.rows} ({score.shots})")
@@ -78,12 +120,13 @@ def _score_row(score: Score, shown: Sequence[Metric], *, marked: bool) -> Row:
     return Row([text(name), counted[0], rows, counted[1], *values, measure(score.seconds, digits=1)])
 
 
-def f1_by_class(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableType:
+def f1_by_class(rows: Sequence[Score], students: Mapping[str, Student] | None = None) -> RenderableType:
     """A table for each task and split, a line for each arm; nothing where nobody's F1 by class is known."""
     parts: list[RenderableType] = []
+    marked, rows = Marks(students or {}), [row for row in rows if row.student != MAJORITY]
     for task, split in dict.fromkeys((row.task, row.split) for row in rows):
-        of = _uncut_first([row for row in rows if (row.task, row.split) == (task, split)], cut)
-        marks = [f" {CUT_MARK}" if arm.scores[0].student in cut else "" for arm in of]
+        of = _uncut_first([row for row in rows if (row.task, row.split) == (task, split)], marked)
+        marks = [marked.of(arm.scores[0]) for arm in of]
         ks = [plain(measure(arm.scores[0].k, digits=0)) for arm in of]
         lines = [Line(arm.name + mark, k, arm.metrics()) for arm, mark, k in zip(of, marks, ks, strict=True)]
         table = by_class(f"{task}, {split}", lines, CUT_CAPTION if any(marks) else "")
@@ -92,23 +135,58 @@ def f1_by_class(rows: Sequence[Score], cut: Collection[str] = ()) -> RenderableT
 
 
 def sweep(rows: Sequence[Reached]) -> RenderableType:
-    """What each arm reached by task and k, in %, mean ± sample std over seeds; arms of another budget are marked."""
+    """What each arm reached by task and k, in %, mean ± sample std over seeds, students cut from their teacher last."""
+    rows = sorted(rows, key=lambda row: row.cut)
     ks = sorted({row.k for row in rows})
-    other = {(row.task, row.arm) for row in rows if row.other_budget}
+    marks = {(row.task, row.arm): _marks_of(row) for row in rows}
     cells = {(r.task, r.arm, r.k): (*spread(r.summary, "accuracy"), *text(f" ({r.summary.n})")) for r in rows}
     lines = [
         Row(
             [
                 text(task),
-                text(f"{arm} {OTHER_MARK}" if (task, arm) in other else arm),
+                text(arm + marks[task, arm]),
                 *(cells.get((task, arm, k), ()) for k in ks),
             ]
         )
-        for task, arm in dict.fromkeys((row.task, row.arm) for row in rows)
+        for task, arm in sorted(marks, key=lambda of: list(dict.fromkeys(task for task, _ in marks)).index(of[0]))
     ]
-    caption = f"{OTHER_MARK} other rows or steps than the baseline: not to be compared" if other else ""
+    caption = "\n".join([OTHER_CAPTION] * any(r.other_budget for r in rows) + [CUT_CAPTION] * any(r.cut for r in rows))
     columns = [*(Column(name, words=True) for name in ("task", "arm")), *(Column(f"k = {k}") for k in ks)]
     return to_rich(Table("Accuracy in %, mean ± sample std (number of seeds)", columns, [Group(lines)], caption))
+
+
+def _marks_of(row: Reached) -> str:
+    return (f" {OTHER_MARK}" if row.other_budget else "") + (f" {CUT_MARK}" if row.cut else "")
+
+
+def confusion(
+    rows: Sequence[Score], students: Mapping[str, Student], counts: Mapping[str, Counts], labels: Sequence[str]
+) -> RenderableType:
+    """For each arm how many rows of a class are taken for which, over all of its seeds.
+
+    Args:
+        rows: the scores that are shown.
+        students: how each was made, by name.
+        counts: by student, rows by true class, then by the class that is decided for.
+        labels: the classes in order.
+    """
+    parts: list[RenderableType] = []
+    for arm in _uncut_first(rows, Marks(students)):
+        known = [counts[score.student] for score in arm.scores if score.student in counts]
+        if known:
+            lines = [
+                Row([text(label), *(exact(sum(each[i][j] for each in known)) for j in range(len(labels)))])
+                for i, label in enumerate(labels)
+            ]
+            seeds = f", {len(known)} seeds together" if len(known) > 1 else ""
+            columns = [Column("is ↓  taken for →", words=True), *(Column(label, width=1) for label in labels)]
+            parts += [Text(), to_rich(Table(f"Confusion of {arm.name}{seeds}, rows", columns, [Group(lines)]))]
+    return Stack(*parts)
+
+
+def sentences(lines: Sequence[str]) -> RenderableType:
+    """A list of sentences, each on a line of its own."""
+    return printable("\n".join(f"{line}." for line in lines))
 
 
 def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> RenderableType:

@@ -166,14 +166,19 @@ def eval_(result: EvalResult | EvalPlan) -> RenderableType:
     if isinstance(result, EvalPlan):
         lines = [_estimate(f"{name}, {result.rows} rows", what) for name, what in result.estimates.items()]
         return printable("\n".join([*lines, "Nothing was sent."]))
-    return Group(
-        tables.scores(result.scores, result.cut, result.lacking), tables.f1_by_class(result.scores, result.cut)
-    )
+    made = result.students
+    parts = [
+        tables.scores(result.scores, made, result.lacking, result.other_budget),
+        tables.f1_by_class(result.scores, made),
+    ]
+    parts += [tables.confusion(result.scores, made, result.confusion, result.labels)] if result.confusion else []
+    return Group(*parts, *([Text(), tables.sentences(result.verdicts)] if result.verdicts else []))
 
 
 def report(result: ReportResult) -> RenderableType:
     """Means by task, arm and k; fidelity and calibration beside them; differences in words; what each arm took; why."""
-    parts = [report_tables.report(result.comparison, result.evidence.teachers)]
+    parts = [report_tables.report(result.comparison, result.evidence.yardsticks)]
+    parts += [tables.sentences(result.verdicts), Text()] if result.verdicts else []
     parts += [why_tables.report(result.why, result.comparison)] if result.why else []
     return Group(*parts, *(printable(f"{path} is written") for path in result.written))
 

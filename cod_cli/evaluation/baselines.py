@@ -1,7 +1,7 @@
-"""Baselines that are no students, as entrants: nearest neighbours (kNN) of the shots in an encoder's space; LLMs."""
+"""Baselines that are no students, as entrants: neighbours (kNN) or a linear head in an encoder's space; LLMs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cod_cli.evaluation.scores import KNN
+from cod_cli.evaluation.scores import KNN, LINEAR
 from cod_cli.llm.prices import total_usage
 from cod_cli.models import folder
 from cod_cli.models.inference import Progress, batched_forward, encode
@@ -22,6 +22,11 @@ from cod_cli.ui import Ui
 
 Vectors = npt.NDArray[np.float32]
 NEIGHBOURS = 5
+# Unit vectors of texts and of shots, the shots' classes, how many classes there are: logits of the texts.
+ReadOut = Callable[[Vectors, Vectors, Sequence[int], int], Logits]
+# Inverse strengths of the regulariser that the shots choose among, and into how many parts they are cut for that.
+CS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+FOLDS = 5
 
 
 def sentence_vectors(
@@ -64,17 +69,68 @@ def knn_logits(texts: Vectors, shots: Vectors, shot_classes: Sequence[int], clas
     return log_p
 
 
-@dataclass(frozen=True)
-class KnnEntrant:
-    """What the shots' nearest neighbours say in the space of the sentence encoder ``model``."""
+def linear_logits(texts: Vectors, shots: Vectors, shot_classes: Sequence[int], classes: int) -> Logits:
+    """Log-probabilities ``(n, classes)`` by logistic regression on the shots (a linear probe, LP).
 
+    A class without a shot has the probability of half a vote among those of the shots; with shots of one class alone
+    there is nothing to fit.
+
+    Args:
+        texts: unit vectors (n, hidden).
+        shots: unit vectors (k, hidden).
+        shot_classes: the class index of each shot (k,).
+        classes: how many classes there are.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known, k = sorted(set(shot_classes)), len(shot_classes)
+    p = np.zeros((len(texts), classes))
+    if len(known) > 1:
+        head = LogisticRegression(C=_strength(shots, shot_classes), max_iter=1000).fit(shots, shot_classes)
+        p[:, known] = head.predict_proba(texts)
+    else:
+        p[:, known] = 1
+    if len(known) < classes:
+        p = (k * p + 0.5) / (k + 0.5 * classes)
+    log_p: Logits = np.log(p.clip(min=1e-12)).astype(np.float32)
+    return log_p
+
+
+def _strength(shots: Vectors, shot_classes: Sequence[int]) -> float:
+    """Of `CS` the one under which left-out shots are likeliest; 1 where a class has a single shot, so none can be."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_score
+
+    folds = min(FOLDS, *np.bincount(shot_classes)[sorted(set(shot_classes))].tolist())
+    if folds < 2:
+        return 1.0
+    parts = StratifiedKFold(folds, shuffle=True, random_state=0)
+
+    def likelihood(c: float) -> float:
+        head = LogisticRegression(C=c, max_iter=1000)
+        return float(cross_val_score(head, shots, shot_classes, cv=parts, scoring="neg_log_loss").mean())
+
+    return max(CS, key=likelihood)
+
+
+# By the name of a baseline that reads the shots' vectors: how, and what is said meanwhile.
+READ_OUTS: Mapping[str, tuple[ReadOut, str]] = {
+    KNN: (knn_logits, "Looking for neighbours"),
+    LINEAR: (linear_logits, "Fitting a linear head"),
+}
+
+
+@dataclass(frozen=True)
+class EncoderEntrant:
+    """What one of `READ_OUTS` makes of the shots in the space of the sentence encoder ``model``."""
+
+    name: str
     model: str
     shots: Sequence[Shot]
     labels: Sequence[str]
     device: str
     batch_size: int
     ui: Ui
-    name: str = KNN
     on_pairs: bool = True
 
     @property
@@ -83,13 +139,13 @@ class KnnEntrant:
         return folder.fingerprint(self.model) + json.dumps([[shot.text, shot.label] for shot in self.shots])
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Load the encoder and look the neighbours up."""
-        encoder = load_encoder(self.model, device=self.device)
+        """Load the encoder and read its vectors."""
+        encoder, (read_out, doing) = load_encoder(self.model, device=self.device), READ_OUTS[self.name]
         every = [*(shot.text for shot in self.shots), *texts]
-        with self.ui.progress("Looking for neighbours", total=len(every)) as advance:
+        with self.ui.progress(doing, total=len(every)) as advance:
             vectors = sentence_vectors(encoder, every, batch_size=self.batch_size, progress=advance)
         k, known = len(self.shots), [self.labels.index(shot.label) for shot in self.shots]
-        return knn_logits(vectors[k:], vectors[:k], known, len(self.labels))
+        return read_out(vectors[k:], vectors[:k], known, len(self.labels))
 
     def made(self) -> Mapping[str, Any]:
         """From the shots alone."""

@@ -1,7 +1,8 @@
 """Whoever is scored on held-out rows, and how: the teacher and students; `evaluation.baselines` has who is neither."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, Protocol
 
 from cod_cli.data.heldout import HeldOut
@@ -109,6 +110,7 @@ class StudentEntrant:
         fingerprint: see `student_fingerprint`.
         device, batch_size: how it is asked.
         progress: told of each text.
+        pace: keeps how many texts a second it decides, by name.
     """
 
     run: Run
@@ -118,6 +120,7 @@ class StudentEntrant:
     device: str
     batch_size: int
     progress: Progress | None = None
+    pace: dict[str, float] = field(default_factory=dict)
     on_pairs: bool = True
 
     @property
@@ -138,6 +141,7 @@ class StudentEntrant:
                 f"{place} has the classes {', '.join(classifier.labels)}, the shots have {', '.join(self.labels)}",
                 f"train it again: `cod distill {self.run.folder} --name {self.name} --force`",
             )
+        started = perf_counter()
         logits = logits_of(
             classifier,
             texts,
@@ -145,11 +149,12 @@ class StudentEntrant:
             max_length=self.student.settings["max_length"],
             progress=self.progress,
         )
+        self.pace[self.name] = len(texts) / max(perf_counter() - started, 1e-9)
         return logits[:, [classifier.labels.index(label) for label in self.labels]]
 
     def made(self) -> Mapping[str, Any]:
         """How it was trained."""
-        return {field: getattr(self.student, field) for field in _MADE}
+        return {name: getattr(self.student, name) for name in _MADE}
 
 
 def student_fingerprint(run: Run, name: str) -> str:

@@ -1,12 +1,12 @@
 """The scores of a run on one split, and what each was made from: nobody is scored twice, nothing stale stays."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cod_cli import metrics
 from cod_cli.data.heldout import HeldOut
-from cod_cli.metrics import METRICS, Summary, f1_columns, summary, with_f1
+from cod_cli.evaluation.arms import base_name
+from cod_cli.metrics import with_f1
 from cod_cli.records import Prediction, Score
 from cod_cli.store.jsonl import write_records
 from cod_cli.store.run import Run
@@ -54,46 +54,44 @@ TEACHER = "teacher"
 KNN = "neighbours"
 # An LLM itself, without and with the shots in its prompt: likewise.
 ZERO_SHOT, IN_CONTEXT = "zero-shot", "in-context"
-NO_STUDENTS = (TEACHER, KNN, ZERO_SHOT, IN_CONTEXT)
+# A linear head on a frozen encoder, fitted to the shots.
+LINEAR = "linear"
+# Always the scored split's most frequent class.
+MAJORITY = "majority"
+NO_STUDENTS = (TEACHER, MAJORITY, KNN, LINEAR, ZERO_SHOT, IN_CONTEXT)
 
 
-@dataclass(frozen=True)
-class Arm:
-    """The scores of one arm on one split, in their order; ``name`` is the students' without the seed."""
+def majority(
+    truth: Sequence[int], labels: Sequence[str], task: str, split: str, teacher: Sequence[int] | None = None
+) -> Score:
+    """What always saying the most frequent class reaches; of equally frequent ones the first in order is said.
 
-    name: str
-    scores: tuple[Score, ...]
+    It has no probabilities, so no KL, ECE or Brier score; `majority_class` tells which class it is.
 
-    def metrics(self) -> dict[str, Summary]:
-        """Mean and sample standard deviation over seeds of each metric that every student has, F1 by class too."""
-        columns = {name: [getattr(score, name) for score in self.scores] for name in METRICS}
-        columns |= f1_columns(self.scores)
-        return {name: summary(values) for name, values in columns.items() if None not in values}
-
-
-@dataclass(frozen=True)
-class Reached:
-    """What an arm of a sweep reached on one task at one k, over its seeds: accuracy in [0, 1]."""
-
-    task: str
-    arm: str
-    k: int
-    other_budget: bool
-    summary: Summary
-
-
-def arms(scores: Iterable[Score]) -> list[Arm]:
-    """Group the scores of students that share all but the seed and the suffix ``-s<seed>`` of their name."""
-    groups: dict[tuple[object, ...], list[Score]] = {}
-    for score in scores:
-        same = (score.method, score.mix, score.k, score.rows, score.shots, score.steps, score.task, score.split)
-        groups.setdefault((base_name(score), *same), []).append(score)
-    return [Arm(base_name(group[0]), tuple(group)) for group in groups.values()]
+    Args:
+        truth: class indices of the scored rows ``(n,)``.
+        labels: the classes in order.
+        task, split: where those rows are from.
+        teacher: what the teacher decides on them ``(n,)``, for the agreement.
+    """
+    decided = [int(np.bincount(truth, minlength=len(labels)).argmax())] * len(truth)
+    f1 = metrics.f1(truth, decided, len(labels))
+    found = {
+        "accuracy": metrics.accuracy(truth, decided),
+        "macro_f1": float(f1.mean()),
+        "mcc": metrics.mcc(truth, decided),
+        "agreement": None if teacher is None else metrics.accuracy(teacher, decided),
+    }
+    fields: dict[str, Any] = dict.fromkeys(name for name, field in Score.model_fields.items() if field.is_required())
+    fields |= {name: None if value is None else round(value, 6) for name, value in found.items()}
+    by_class = {label: round(float(value), 6) for label, value in zip(labels, f1, strict=True)}
+    return Score(**{**fields, "student": MAJORITY, "task": task, "split": split, "n": len(truth), "f1": by_class})
 
 
-def base_name(score: Score) -> str:
-    """The student's name without the suffix that tells seeds apart."""
-    return score.student if score.seed is None else score.student.removesuffix(f"-s{score.seed}")
+def majority_class(score: Score) -> str:
+    """The class that `majority` says: the only one with an F1."""
+    by_class = score.f1 or {}
+    return max(by_class, key=by_class.__getitem__)
 
 
 class ScoreBook:
@@ -127,23 +125,48 @@ class ScoreBook:
         self._digests = {**self._digests, "/".join(self._key(score.student)): digest}
         self._save(complete=False)
 
+    def put_majority(self, score: Score) -> None:
+        """Keep that row, too; what was decided for it can be told from its class."""
+        self._scores[self._key(score.student)] = score
+
+    def forget(self, students: Collection[str]) -> tuple[str, ...]:
+        """Drop the scores of all students but these, on every split, and save; the names of those that were dropped.
+
+        What both files held before goes into the run's archive first.
+        """
+        gone = {place for place in self._scores if place[2] not in (*students, *NO_STUDENTS)}
+        if not gone:
+            return ()
+        self._run.archive_copies(self._file.path, self._file.meta, self._run.predictions)
+        self._scores = {place: score for place, score in self._scores.items() if place not in gone}
+        self._digests = {name: made for name, made in self._digests.items() if tuple(name.rsplit("/", 2)) not in gone}
+        self._predictions = {place: row for place, row in self._predictions.items() if place not in gone}
+        write_records(self._run.predictions, self._predictions.values())
+        self._save(complete=False)
+        return tuple(sorted({student for _, _, student in gone}))
+
+    def decisions(self, names: Collection[str]) -> tuple[Prediction, ...]:
+        """What the teacher and those students decided on this split, in the order of ``names``."""
+        places = [self._key(name) for name in (TEACHER, *names)]
+        return tuple(self._predictions[place] for place in places if place in self._predictions)
+
     def close(self) -> None:
         """Mark the file as complete."""
         self._save(complete=True)
 
     def of(self, names: Collection[str]) -> tuple[Score, ...]:
-        """The scores of those students and of the teacher on this split, the teacher's first."""
-        return tuple(
-            s for s in self._in_order() if s.student in (TEACHER, *names) and self._key(s.student) == _place(s)
-        )
+        """The scores of those students, of the majority and of the teacher on this split, the teacher's first."""
+        wanted = {self._key(name) for name in (TEACHER, MAJORITY, *names)}
+        return tuple(score for score in self._in_order() if _place(score) in wanted)
 
     def _key(self, name: str) -> tuple[str, str, str]:
         return self.rows.task, self.rows.split, name
 
     def _in_order(self) -> list[Score]:
-        scores = self._scores.values()
+        first = {TEACHER: 0, MAJORITY: 1}
         return sorted(
-            scores, key=lambda s: (s.task, s.split, s.student != TEACHER, base_name(s), s.seed or 0, s.student)
+            self._scores.values(),
+            key=lambda s: (s.task, s.split, first.get(s.student, len(first)), base_name(s), s.seed or 0, s.student),
         )
 
     def _save(self, *, complete: bool) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.evaluation.arms import names_apart, same_settings
 from cod_cli.metrics import METRICS, Summary, f1_columns, summary
 from cod_cli.mixes import OTHER_BUDGET
 from cod_cli.report.results import Cost, Evidence, Result
-from cod_cli.report.statistics import Difference, McNemar, difference, holm, mcnemar, paired_differences, verdict
+from cod_cli.report.statistics import WORSE, Difference, McNemar, difference, holm, mcnemar, paired_differences, verdict
 
 # Before the name of the generator that wrote the held-out pairs, in the name of a metric.
 BY_GENERATOR = "boundary_agreement by "
@@ -102,13 +103,19 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every cell and contrast of one report, decided by one ``metric``; ``notes`` say what a reader must know."""
+    """Every cell and contrast of one report, decided by one ``metric``; ``notes`` say what a reader must know.
+
+    ``cut_baseline`` is the baseline of the students that began as layers of their teacher. ``worse`` holds contrasts
+    that macro F1 or MCC calls worse, each corrected over that metric's, where accuracy decides and does not.
+    """
 
     metric: str
     baseline: str | None
     cells: tuple[Cell, ...]
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
+    cut_baseline: str | None = None
+    worse: tuple[Contrast, ...] = ()
 
     @property
     def n_tested(self) -> int:
@@ -121,8 +128,9 @@ class Comparison:
         return list(dict.fromkeys((cell.task, cell.split) for cell in self.cells))
 
     def in_order(self) -> list[Cell]:
-        """The cells of a task, then of a k, the baseline first, what is not compared last."""
-        return sorted(self.cells, key=lambda c: (c.key, c.cut, c.other_budget is not None, c.arm != self.baseline))
+        """The cells of a task, then of a k: by start, its baseline first, what is not compared last."""
+        first = (self.baseline, self.cut_baseline)
+        return sorted(self.cells, key=lambda c: (c.key, c.cut, c.other_budget is not None, c.arm not in first))
 
     def at(self, place: Place) -> list[Cell]:
         """The cells of one task and split, in order."""
@@ -138,8 +146,8 @@ def compare(evidence: Evidence, *, metric: str | None = None, baseline: str | No
     """Group the evidence into cells and test each arm against its baseline.
 
     Without ``baseline`` it is the sweep's, else plain distillation on the shots (method ``kd``, mix ``shots``); an arm
-    of another method is compared with that method on the shots, where there is such an arm. Arms of another budget and
-    students cut from their teacher are never tested.
+    of another method is compared with that method on the shots, where there is such an arm. Students cut from their
+    teacher have such baselines of their own. Arms of another budget, and of another start, are never tested.
 
     Raises:
         UsageError: no arm of that name.
@@ -147,24 +155,59 @@ def compare(evidence: Evidence, *, metric: str | None = None, baseline: str | No
     """
     cells = _cells(evidence)
     chosen = _baseline(cells, evidence, baseline)
-    cells = [replace(cell, other_budget=_other_budget(cell, chosen, cells, evidence)) for cell in cells]
+    starts = {cut: _baseline_of_start(cells, chosen, cut=cut) for cut in (False, True)}
+    cells = [replace(cell, other_budget=_other_budget(cell, starts[cell.cut], cells, evidence)) for cell in cells]
     metric = metric or ("accuracy" if any("accuracy" in cell.values for cell in cells) else "agreement")
-    found = [
-        _contrast(cell, reference, metric)
+    pairs = [
+        (cell, reference)
         for cell in cells
-        if (reference := _reference(cell, cells, chosen, fixed=baseline is not None)) is not None
+        if (reference := _reference(cell, cells, starts, chosen, fixed=baseline is not None)) is not None
     ]
-    return Comparison(metric, chosen, tuple(cells), tuple(_decide(found)), tuple(_notes(cells, chosen)))
+    contrasts = _decide([_contrast(*pair, metric) for pair in pairs])
+    worse = [contrast for other in ("macro_f1", "mcc") for contrast in _worse(pairs, other, contrasts)]
+    return Comparison(
+        metric=metric,
+        baseline=chosen,
+        cells=tuple(cells),
+        contrasts=tuple(contrasts),
+        notes=tuple(_notes(cells, chosen)),
+        cut_baseline=starts[True],
+        worse=tuple(worse) if metric == "accuracy" else (),
+    )
+
+
+def _worse(pairs: Sequence[tuple[Cell, Cell]], metric: str, contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """What ``metric`` calls worse although the contrasts, of the same pairs, do not."""
+    found = _decide([_contrast(*pair, metric) for pair in pairs])
+    return [own for own, other in zip(found, contrasts, strict=True) if own.verdict == WORSE and other.verdict != WORSE]
 
 
 def _cells(evidence: Evidence) -> list[Cell]:
     groups: dict[tuple[str, str, int, str], list[Result]] = {}
-    for result in evidence.results:
+    for arm, result in _named(evidence.results):
         score = result.score
-        groups.setdefault((score.task, score.split, score.k or 0, result.arm), []).append(result)
+        groups.setdefault((score.task, score.split, score.k or 0, arm), []).append(result)
     many = {key[:3] for key, group in groups.items() if len({result.draw for result in group}) > 1}
     order = sorted(groups, key=lambda key: key[:3])
     return [_cell(key, groups[key], by_draw=key[:3] in many) for key in order]
+
+
+def _named(results: Sequence[Result]) -> list[tuple[str, Result]]:
+    """Results with their arms: those of one name that were made by other settings, where these are known, apart."""
+    alike: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        alike.setdefault((result.score.task, result.score.split, result.arm), []).append(result)
+
+    def repeats(result: Result, group: Sequence[Result]) -> bool:
+        place = result.run.folder, result.score.k, result.score.seed
+        return place in [(other.run.folder, other.score.k, other.score.seed) for other in group]
+
+    named = []
+    for (*_, arm), of in alike.items():
+        groups = same_settings(of, lambda result: result.student, repeats)
+        names = names_apart(arm, [(group[0].student, group[0].score) for group in groups])
+        named += [(name, result) for name, group in zip(names, groups, strict=True) for result in group]
+    return named
 
 
 def _cell(key: tuple[str, str, int, str], results: Sequence[Result], *, by_draw: bool) -> Cell:
@@ -219,21 +262,36 @@ def _baseline(cells: Sequence[Cell], evidence: Evidence, named: str | None) -> s
     planned = [arm for arm in arms if arm in evidence.baselines]
     if len(planned) == 1:
         return planned[0]
-    return _plain(cells, "kd")
+    return _plain_of_start(cells, cut=False) or _plain_of_start(cells, cut=True)
 
 
-def _plain(cells: Sequence[Cell], method: str | None) -> str | None:
-    """The arm that trains with this method on the shots, the one named like it where there are several."""
-    arms = list(dict.fromkeys(c.arm for c in cells if (c.method, c.mix, c.cut) == (method, "shots", False)))
+def _baseline_of_start(cells: Sequence[Cell], chosen: str | None, *, cut: bool) -> str | None:
+    """The chosen baseline where it is of that start, else that start's own."""
+    own = any(cell.arm == chosen and cell.cut == cut for cell in cells)
+    return chosen if own else _plain_of_start(cells, cut=cut)
+
+
+def _plain_of_start(cells: Sequence[Cell], *, cut: bool) -> str | None:
+    """Plain distillation on the shots: by ``kd`` or, where no student of that start is, by the only method there is."""
+    methods = {cell.method for cell in cells if cell.mix == "shots" and cell.cut == cut}
+    return _plain(cells, next(iter(methods)) if len(methods) == 1 else "kd", cut=cut)
+
+
+def _plain(cells: Sequence[Cell], method: str | None, *, cut: bool) -> str | None:
+    """The arm of that start that trains with this method on the shots, the one named like it where several do."""
+    arms = list(dict.fromkeys(c.arm for c in cells if (c.method, c.mix, c.cut) == (method, "shots", cut)))
     named = [arm for arm in arms if arm in (f"{method}-shots", "shots")]
     return (named or arms)[0] if len(arms) == 1 or len(named) == 1 else None
 
 
-def _reference(cell: Cell, cells: Sequence[Cell], baseline: str | None, *, fixed: bool) -> Cell | None:
+def _reference(
+    cell: Cell, cells: Sequence[Cell], starts: Mapping[bool, str | None], chosen: str | None, *, fixed: bool
+) -> Cell | None:
     """The cell that this one is compared with; None for the baseline itself and where there is none."""
     at_hand = {other.arm: other for other in cells if other.key == cell.key}
+    baseline = chosen if fixed else starts[cell.cut] or chosen
     same_method = any((other.arm, other.method) == (baseline, cell.method) for other in cells)
-    own = None if fixed or same_method else _plain(cells, cell.method)
+    own = None if fixed or same_method else _plain(cells, cell.method, cut=cell.cut)
     against = own if own in at_hand and own != cell.arm else baseline
     return None if against is None or against == cell.arm else at_hand.get(against)
 
@@ -268,7 +326,7 @@ def _contrast(cell: Cell, reference: Cell, metric: str) -> Contrast:
     differences = paired_differences(own, other)
     words = {
         "other budget, not counted": bool(cell.other_budget or reference.other_budget),
-        "cut from its teacher, not compared": cell.cut or reference.cut,
+        "cut from its teacher, not compared": cell.cut != reference.cut,
         "no seed in common": not differences,
     }
     return Contrast(
@@ -278,7 +336,7 @@ def _contrast(cell: Cell, reference: Cell, metric: str) -> Contrast:
         arm=cell.arm,
         against=reference.arm,
         metric=metric,
-        difference=difference(differences) if differences and not (cell.cut or reference.cut) else None,
+        difference=difference(differences) if differences and cell.cut == reference.cut else None,
         adjusted=None,
         verdict=next((word for word, holds in words.items() if holds), ""),
         unpaired=len(own.keys() ^ other.keys()),
@@ -302,7 +360,7 @@ def _decide(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def _row_by_row(cell: Cell, reference: Cell) -> McNemar | None:
-    if len(cell.results) != 1 or len(reference.results) != 1 or cell.cut or reference.cut:
+    if len(cell.results) != 1 or len(reference.results) != 1 or cell.cut != reference.cut:
         return None
     one, two = cell.results[0].prediction, reference.results[0].prediction
     if one is None or two is None or one.rows != two.rows or one.truth is None:

@@ -1,12 +1,14 @@
 """What the runs below a folder have reached: every score with its arm, the seed of its shots and what it took."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from cod_cli.errors import CodError
-from cod_cli.evaluation.scores import TEACHER, base_name
+from cod_cli.evaluation.arms import base_name
+from cod_cli.evaluation.scores import MAJORITY, TEACHER, majority
 from cod_cli.llm.prices import Usage
 from cod_cli.metrics import with_f1
 from cod_cli.mixes import RIVALS
@@ -48,13 +50,22 @@ class Result:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that was measured in the runs below ``folder``; ``plans`` are the sweeps' among them."""
+    """All that was measured in the runs below ``folder``; ``plans`` are the sweeps' among them.
+
+    ``majorities`` holds for each task and split what always saying its most frequent class reaches, where it is known.
+    """
 
     folder: Path
     runs: tuple[Run, ...]
     plans: tuple[SweepPlan, ...]
     results: tuple[Result, ...]
     teachers: tuple[Result, ...]
+    majorities: tuple[Score, ...] = ()
+
+    @property
+    def yardsticks(self) -> tuple[Score, ...]:
+        """What stands above the arms of a table: the teachers' scores, then what always saying one class reaches."""
+        return (*(result.score for result in self.teachers), *self.majorities)
 
     @cached_property
     def baselines(self) -> set[str]:
@@ -81,14 +92,43 @@ def read_evidence(folder: Path) -> Evidence:
             f"{folder} holds no scores (5-scores.jsonl), nor does a folder below it",
             f"score the students of a run first: `cod eval {folder}`",
         )
-    runs = tuple(Run(path.parent) for path in sorted(files, key=_natural))
+    return _evidence(folder, [Run(path.parent) for path in sorted(files, key=_natural)], _plans(folder))
+
+
+def read_run(run: Run) -> Evidence:
+    """Read the scores of one run, and of none below it."""
+    return _evidence(run.folder, [run], ())
+
+
+def _evidence(folder: Path, runs: Sequence[Run], plans: tuple[SweepPlan, ...]) -> Evidence:
     found = [result for run in runs for result in _results(run)]
     return Evidence(
         folder=folder,
-        runs=runs,
-        plans=_plans(folder),
-        results=tuple(result for result in found if result.score.student != TEACHER),
+        runs=tuple(runs),
+        plans=plans,
+        results=tuple(result for result in found if result.score.student not in (TEACHER, MAJORITY)),
         teachers=tuple(result for result in found if result.score.student == TEACHER),
+        majorities=tuple(_majorities(found)),
+    )
+
+
+def _majorities(found: Sequence[Result]) -> Iterator[Score]:
+    """One for each task and split: as it was scored, else by the labels beside what somebody decided there."""
+    places: dict[tuple[str, str], Score | None] = {}
+    for result in sorted(found, key=lambda r: r.score.student != MAJORITY):
+        place = result.score.task, result.score.split
+        if places.get(place) is None:
+            stored = result.score.student == MAJORITY and result.score.f1
+            places[place] = result.score if stored else _majority_beside(result)
+    yield from filter(None, places.values())
+
+
+def _majority_beside(result: Result) -> Score | None:
+    rows, scored = result.prediction, result.run.scores.manifest()
+    if rows is None or not rows.truth or scored is None or max(rows.truth) >= len(scored.labels):
+        return None
+    return majority(
+        rows.truth, scored.labels, rows.task, rows.split, rows.decided if result.score.student == TEACHER else None
     )
 
 

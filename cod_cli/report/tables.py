@@ -13,8 +13,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cod_cli.counterfactuals.quality import Quality, QualityReport
-from cod_cli.evaluation.scores import TEACHER, Arm
+from cod_cli.evaluation.arms import Arm
+from cod_cli.evaluation.scores import MAJORITY, TEACHER
 from cod_cli.metrics import METRICS, Summary, classes_in, f1_of
+from cod_cli.records import Score
 from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison, Contrast, Place
 from cod_cli.report.rendering import (
     Column,
@@ -29,11 +31,12 @@ from cod_cli.report.rendering import (
     text,
     to_rich,
 )
-from cod_cli.report.results import Result
 from cod_cli.report.statistics import BETTER, WORSE
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, number
 
 OTHER_CAPTION = f"{OTHER_MARK} other budget than k rows and the baseline's steps: shown, never counted as a win"
+# They stand above the arms.
+YARDSTICKS = (TEACHER, MAJORITY)
 # On the page tasks and k stand above a group of rows.
 TASK = Column("task", words=True, only="terminal")
 K = Column("k", only="terminal")
@@ -41,12 +44,12 @@ ARM = Column("arm", words=True)
 Links = Mapping[tuple[object, ...], str]
 
 
-def report(comparison: Comparison, teachers: Sequence[Result]) -> RenderableType:
-    """All tables of a report, for a terminal."""
+def report(comparison: Comparison, yardsticks: Sequence[Score]) -> RenderableType:
+    """All tables of a report, for a terminal; ``yardsticks`` are the scores of teachers and majorities."""
     tables = [
-        *([means_by_k(comparison, teachers)] if len({cell.key for cell in comparison.cells}) > 1 else []),
-        *side_by_side(comparison, teachers).values(),
-        *f1_by_class(comparison, teachers).values(),
+        *([means_by_k(comparison, yardsticks)] if len({cell.key for cell in comparison.cells}) > 1 else []),
+        *side_by_side(comparison, yardsticks).values(),
+        *f1_by_class(comparison, yardsticks).values(),
         *([by_generator(comparison)] if any(cell.generators for cell in comparison.cells) else []),
         *([differences(comparison)] if comparison.contrasts else []),
         cost(comparison),
@@ -70,9 +73,9 @@ def spread(found: Summary | None, metric: str) -> Parts:
     return mean_std(found, METRICS[metric].percent)
 
 
-def teacher_of(teachers: Sequence[Result], place: Place, metric: str) -> float | None:
-    """What the teacher reaches there, None where nobody scored it."""
-    here = (getattr(t.score, metric) for t in teachers if (t.score.task, t.score.split) == place)
+def yardstick(yardsticks: Sequence[Score], name: str, place: Place, metric: str) -> float | None:
+    """What the teacher, or the majority, reaches there; None where nobody knows."""
+    here = (getattr(s, metric) for s in yardsticks if (s.student, s.task, s.split) == (name, *place))
     return next(here, None)
 
 
@@ -112,17 +115,22 @@ def _place(key: tuple[str, str, int]) -> str:
     return f"{key[0]}, {key[1]}, k = {key[2]}"
 
 
-def means_by_k(comparison: Comparison, teachers: Sequence[Result]) -> Table:
+def means_by_k(comparison: Comparison, yardsticks: Sequence[Score]) -> Table:
     """The paper's table: a row for each task and arm, a column for each k."""
     metric, ks = METRICS[comparison.metric], sorted({cell.k for cell in comparison.cells})
     cells = {(cell.task, cell.split, marked_name(cell), cell.k): cell for cell in comparison.in_order()}
     groups = []
     for place in comparison.places:
-        name, taught = text(", ".join(place)), teacher_of(teachers, place, metric.name)
-        rows = [Row([name, text(TEACHER), *[text("")] * (len(ks) - 1), measure(taught, metric.percent)])]
+        name, blank = text(", ".join(place)), [text("")] * (len(ks) - 1)
+        known = {who: yardstick(yardsticks, who, place, metric.name) for who in YARDSTICKS}
+        rows = [
+            Row([name, text(who), *blank, measure(value, metric.percent)])
+            for who, value in known.items()
+            if value is not None
+        ]
         arms = dict.fromkeys(key[2] for key in cells if key[:2] == place)
         own = [Row([name, text(arm), *(_with_n(cells.get((*place, arm, k)), metric.name) for k in ks)]) for arm in arms]
-        groups.append(Group([*(rows if taught is not None else []), *own], apart=True))
+        groups.append(Group([*rows, *own], apart=True))
     title = f"{metric.title}{' in %' if metric.percent else ''}, mean ± sample std (seeds)"
     columns = [Column("task", words=True), ARM, *(Column(f"k = {k}") for k in ks)]
     return Table(title, columns, groups, caption(comparison.cells))
@@ -133,12 +141,12 @@ def _with_n(cell: Cell | None, metric: str) -> Parts:
     return (*spread(found, metric), Part(f" ({found.n})", small=True)) if found else ()
 
 
-def side_by_side(comparison: Comparison, teachers: Sequence[Result], links: Links | None = None) -> dict[Place, Table]:
+def side_by_side(comparison: Comparison, yardsticks: Sequence[Score], links: Links | None = None) -> dict[Place, Table]:
     """For each task and split fidelity and calibration beside accuracy, means over seeds; first the teacher's."""
-    return {place: _side_by_side(place, comparison.at(place), teachers, links) for place in comparison.places}
+    return {place: _side_by_side(place, comparison.at(place), yardsticks, links) for place in comparison.places}
 
 
-def _side_by_side(place: Place, cells: Sequence[Cell], teachers: Sequence[Result], links: Links | None) -> Table:
+def _side_by_side(place: Place, cells: Sequence[Cell], yardsticks: Sequence[Score], links: Links | None) -> Table:
     shown = [metric for name, metric in METRICS.items() if any(name in cell.values for cell in cells)]
     # A terminal has room for one deviation only.
     columns = [Column(metric.heading, brief=metric is not shown[0]) for metric in shown]
@@ -149,10 +157,12 @@ def _side_by_side(place: Place, cells: Sequence[Cell], teachers: Sequence[Result
 
     title = f"{', '.join(place)}: means over seeds, ± sample std of the first"
     table = of_arms(title, cells, [Column("seeds"), *columns], values, links=links, apart=True)
-    taught = [teacher_of(teachers, place, metric.name) for metric in shown]
-    known = [measure(value, metric.percent) for value, metric in zip(taught, shown, strict=True)]
-    first = [Group([Row([text(""), text(TEACHER), text(""), *known])], apart=True)] if any(known) else []
-    return Table(table.title, table.columns, [*first, *table.groups], table.caption)
+    first = []
+    for who in YARDSTICKS:
+        known = [measure(yardstick(yardsticks, who, place, metric.name), metric.percent) for metric in shown]
+        first += [Row([text(""), text(who), text(""), *known])] if any(known) else []
+    above = [Group(first, apart=True)] if first else []
+    return Table(table.title, table.columns, [*above, *table.groups], table.caption)
 
 
 # Columns of mean ± std that fit beside an arm's name into 80 characters.
@@ -170,11 +180,11 @@ class Line:
     found: Mapping[str, Summary]
 
 
-def f1_by_class(comparison: Comparison, teachers: Sequence[Result]) -> dict[Place, Table]:
+def f1_by_class(comparison: Comparison, yardsticks: Sequence[Score]) -> dict[Place, Table]:
     """For each task and split where anybody's is known, F1 of each class."""
     tables = {}
     for place in comparison.places:
-        taught = [t.score for t in teachers if (t.score.task, t.score.split) == place and t.score.f1][:1]
+        taught = [s for s in yardsticks if (s.student, s.task, s.split) == (TEACHER, *place) and s.f1][:1]
         lines = [Line(TEACHER, "", Arm(TEACHER, (score,)).metrics()) for score in taught]
         cells = comparison.at(place)
         lines += [Line(marked_name(cell), str(cell.k), cell.metrics()) for cell in cells]

@@ -17,6 +17,11 @@ class EvalSettings(EndpointOptions, DataOptions):
         str | None,
         option(help="Score nearest neighbours over the shots in this sentence encoder's space, too.", metavar="MODEL"),
     ] = None
+    linear: Annotated[
+        str | None,
+        option(help="Score a linear head on this frozen encoder, fitted to the shots, too.", metavar="MODEL"),
+    ] = None
+    confusion: Annotated[bool, option("--confusion", help="Show which class each one takes for which, too.")] = False
     teacher_on_split: Annotated[
         bool,
         option("--teacher-on-split", help="Ask an openai: teacher about all rows of the split; this costs.", panel=LLM),

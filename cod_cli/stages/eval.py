@@ -1,15 +1,16 @@
 """`cod eval`: scores every finished student and the teacher on held-out rows."""
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from cod_cli.data.heldout import HeldOut, rows_to_score
 from cod_cli.errors import CodError, UsageError
-from cod_cli.evaluation.baselines import KnnEntrant, LLMEntrant
+from cod_cli.evaluation.arms import arms
+from cod_cli.evaluation.baselines import EncoderEntrant, LLMEntrant
 from cod_cli.evaluation.entrants import (
     Entrant,
     StudentEntrant,
@@ -19,12 +20,16 @@ from cod_cli.evaluation.entrants import (
     student_fingerprint,
 )
 from cod_cli.evaluation.reference import Pairs, Reference, Unasked, estimate_reference, reference
-from cod_cli.evaluation.scores import IN_CONTEXT, KNN, TEACHER, ZERO_SHOT, ScoreBook, arms
+from cod_cli.evaluation.scores import IN_CONTEXT, KNN, LINEAR, MAJORITY, TEACHER, ZERO_SHOT, ScoreBook, majority
 from cod_cli.llm.client import Session
 from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate, prices_path
+from cod_cli.metrics import confusion, decisions
 from cod_cli.records import Score, Student
+from cod_cli.report.comparison import Comparison, compare
+from cod_cli.report.results import read_run
+from cod_cli.report.verdicts import verdicts
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.shared import BLACK_BOX, TeacherSpec
 from cod_cli.store.run import Run
@@ -38,9 +43,11 @@ from cod_cli.ui import Ui
 class EvalResult:
     """All scores on one split, the teacher's first.
 
-    ``dropped`` counts the rows left out, by reason; ``new`` names who was scored in this call; ``cut`` the students
-    that were cut from their teacher; ``teacher`` is the one compared with, None where there was none, and ``lacking``
-    says so where it is an LLM that was not to be asked.
+    ``dropped`` counts the rows left out, by reason; ``new`` names who was scored in this call; ``students`` says by
+    name how each was made, and ``other_budget`` which are not of their baseline's budget; ``teacher`` is the one
+    compared with, None where there was none, and ``lacking`` says so where it is an LLM that was not to be asked;
+    ``verdicts`` say what it comes to. ``confusion`` holds by name, where it was asked for, rows by true class, then by
+    the class decided for, both in the order of ``labels``.
     """
 
     data: str
@@ -51,16 +58,28 @@ class EvalResult:
     teacher: str | None
     scores: tuple[Score, ...]
     new: tuple[str, ...]
-    cut: tuple[str, ...]
     lacking: str | None = None
+    labels: tuple[str, ...] = ()
+    students: Mapping[str, Student] = field(default_factory=dict)
+    other_budget: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    confusion: Mapping[str, list[list[int]]] | None = None
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """The students that were cut from their teacher."""
+        return tuple(name for name, student in self.students.items() if student.cut_from_teacher)
 
     def as_json(self) -> dict[str, Any]:
         """The same numbers for `--json`, with mean and sample std over the seeds of an arm."""
-        document = {field: value for field, value in vars(self).items() if field != "scores"}
+        document = {name: value for name, value in vars(self).items() if name not in ("scores", "students", "labels")}
+        document["cut"] = self.cut
+        if self.confusion is None:
+            del document["confusion"]
         document["scores"] = [score.model_dump() for score in self.scores]
         document["arms"] = [
             {"name": arm.name, "n": len(arm.scores)} | {name: vars(value) for name, value in arm.metrics().items()}
-            for arm in arms(self.scores)
+            for arm in arms(self.scores, self.students)
             if len(arm.scores) > 1
         ]
         return document
@@ -89,7 +108,7 @@ def evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
 def _evaluate(run: Run, settings: EvalSettings, ui: Ui) -> EvalResult | EvalPlan:
     labels = run.shots.require().labels
     students = {name: run.read_student(name) for name in run.student_names()}
-    if not students and settings.neighbours is None and settings.in_context is None:
+    if not students and not any((settings.neighbours, settings.linear, settings.in_context)):
         raise CodError(
             f"{run.students} holds no finished student", f"train one: `cod distill {run.folder} --student MODEL`"
         )
@@ -151,6 +170,7 @@ class _Field:
     settings: EvalSettings
     session: Session
     ui: Ui
+    pace: dict[str, float] = field(default_factory=dict)
 
     def estimates(self) -> dict[str, Estimate]:
         """What asking LLMs would take, by who is asked."""
@@ -186,6 +206,8 @@ class _Field:
                 "these rows have no labels and there is no teacher: nothing to score", "name labelled rows: --data"
             )
         book, new = ScoreBook(self.run, self.rows, self.labels), []
+        for name in book.forget(self.students):
+            self.ui.note(f"{self.run.student(name)} is gone: its scores are, too (as they were: {self.run.archived})")
         # An LLM's journal is closed also where scoring it fails.
         with closing(self._entrants(teacher, book)) as entrants:
             for entrant in entrants:
@@ -193,39 +215,66 @@ class _Field:
                 if not book.holds(entrant.name, digest):
                     book.put(*score(entrant, self.rows, teacher), digest)
                     new.append(entrant.name)
+        if new and self.rows.truth is not None:
+            book.put_majority(self._majority(teacher))
         book.close()
         return book, new, found
 
+    def _majority(self, teacher: Reference | None) -> Score:
+        decided = None if teacher is None else decisions(teacher.logits).tolist()
+        return majority(self.rows.truth or (), self.labels, self.rows.task, self.rows.split, decided)
+
     def result(self, book: ScoreBook, new: list[str], found: Reference | Unasked | None) -> EvalResult:
         """All scores on the split, and what was done for them."""
-        baselines = [*([KNN] if self.settings.neighbours else []), *self._llms()]
+        teacher = found if isinstance(found, Reference) else None
+        scores = self._shown(book, teacher)
+        compared = self._compare(scores)
         return EvalResult(
             data=self.data,
             task=self.rows.task,
             split=self.rows.split,
             rows=len(self.rows.ids),
             dropped=self.rows.dropped,
-            teacher=found.name if isinstance(found, Reference) else None,
-            scores=book.of([*self.students, *baselines]),
+            teacher=teacher.name if teacher else None,
+            scores=scores,
             new=tuple(new),
-            cut=tuple(name for name, student in self.students.items() if student.cut_from_teacher),
             lacking=str(found) if isinstance(found, Unasked) else None,
+            labels=tuple(self.labels),
+            students=self.students,
+            other_budget=tuple(c.score.student for cell in compared.cells if cell.other_budget for c in cell.results),
+            verdicts=tuple(verdicts(compared, scores, self.pace)),
+            confusion=self._confusion(book, [score.student for score in scores]) if self.settings.confusion else None,
         )
+
+    def _shown(self, book: ScoreBook, teacher: Reference | None) -> tuple[Score, ...]:
+        """The teacher, the majority also where the file was written before there was that row, then all others."""
+        scores = book.of([*self.students, *self._encoders(), *self._llms()])
+        if self.rows.truth is None:
+            return scores
+        first = [score for score in scores if score.student == TEACHER]
+        others = [score for score in scores if score.student not in (TEACHER, MAJORITY)]
+        return (*first, self._majority(teacher), *others)
+
+    def _compare(self, scores: Sequence[Score]) -> Comparison:
+        """These scores as `cod report` compares them, read from disk with what each was made from."""
+        evidence = read_run(self.run)
+        shown = {(score.student, score.task, score.split) for score in scores}
+        results = [r for r in evidence.results if (r.score.student, r.score.task, r.score.split) in shown]
+        return compare(dataclasses.replace(evidence, results=tuple(results)))
+
+    def _confusion(self, book: ScoreBook, names: Sequence[str]) -> dict[str, list[list[int]]]:
+        """By student, from what was decided on each row; nothing without labels."""
+        known = [row for row in book.decisions(names) if row.truth is not None]
+        return {row.student: confusion(row.truth or (), row.decided, len(self.labels)) for row in known}
 
     def _entrants(self, teacher: Reference | None, book: ScoreBook) -> Generator[Entrant, None, None]:
         """Who may be scored, in order; each is to be scored before the next is asked for."""
         settings = self.settings
         if teacher is not None and self.rows.truth is not None:
             yield TeacherEntrant(teacher)
-        if settings.neighbours is not None:
-            yield KnnEntrant(
-                settings.neighbours,
-                self.run.shots.read(),
-                self.labels,
-                device=settings.device,
-                batch_size=settings.batch_size,
-                ui=self.ui,
-            )
+        for name, encoder in self._encoders().items():
+            shots = self.run.shots.read()
+            yield EncoderEntrant(name, encoder, shots, self.labels, settings.device, settings.batch_size, self.ui)
         yield from self._stale_students(teacher, book)
         for name in self._llms():
             with self._open_llm(name) as llm:
@@ -248,7 +297,13 @@ class _Field:
 
     def _student(self, name: str, student: Student) -> StudentEntrant:
         made_of = student_fingerprint(self.run, name)
-        return StudentEntrant(self.run, student, self.labels, made_of, self.settings.device, self.settings.batch_size)
+        how = self.settings.device, self.settings.batch_size
+        return StudentEntrant(self.run, student, self.labels, made_of, *how, pace=self.pace)
+
+    def _encoders(self) -> dict[str, str]:
+        """The encoders whose space a baseline reads, by the name under which it is scored."""
+        wanted = {KNN: self.settings.neighbours, LINEAR: self.settings.linear}
+        return {name: encoder for name, encoder in wanted.items() if encoder is not None}
 
     def _llms(self) -> tuple[str, ...]:
         """The names under which the LLM of ``--in-context`` is scored."""

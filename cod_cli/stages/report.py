@@ -13,6 +13,7 @@ from cod_cli.report.comparison import Cell, Comparison, Contrast, compare
 from cod_cli.report.page.document import page
 from cod_cli.report.results import Evidence, read_evidence
 from cod_cli.report.statistics import Interval
+from cod_cli.report.verdicts import verdicts
 from cod_cli.report.why.explain import QUANTITIES, Why, explain
 from cod_cli.settings.report import ReportSettings
 from cod_cli.store.jsonl import STDOUT, write_output
@@ -36,6 +37,11 @@ class ReportResult:
         """Whether a document stands on standard output already, where nothing else may stand then."""
         return STDOUT in self.written
 
+    @property
+    def verdicts(self) -> list[str]:
+        """What the comparison comes to, in sentences."""
+        return verdicts(self.comparison, self.evidence.yardsticks)
+
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the rows of the table, the teacher's scores, every test."""
         comparison = self.comparison
@@ -47,6 +53,8 @@ class ReportResult:
             "contrasts_tested": comparison.n_tested,
             "notes": list(comparison.notes),
             "teachers": [result.score.model_dump() for result in self.evidence.teachers],
+            "majorities": [score.model_dump() for score in self.evidence.majorities],
+            "verdicts": self.verdicts,
             "arms": rows(comparison, self.why),
             "contrasts": [asdict(contrast) for contrast in comparison.contrasts],
             "written": [str(path) for path in self.written],

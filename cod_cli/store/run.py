@@ -184,6 +184,10 @@ class Run:
         """Move files of the run out of the way, never delete them: into ``archive/<time>/``."""
         archive(self.archived, *paths)
 
+    def archive_copies(self, *paths: Path) -> None:
+        """Keep files as they are now in ``archive/<time>/``; they stay where they are, too."""
+        archive(self.archived, *paths, keep=True)
+
 
 class SweepFolder:
     """The folder of a sweep: ``sweep.json``, the grid that repeats it, and a run for each task, k and seed."""
@@ -237,15 +241,18 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
         raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
 
 
-def archive(folder: Path, *paths: Path) -> None:
-    """Move what is there of ``paths`` into a subfolder of ``folder`` that is named after the time."""
+def archive(folder: Path, *paths: Path, keep: bool = False) -> None:
+    """Move (or copy, to ``keep`` it) what is there of ``paths`` into a subfolder of ``folder`` named after the time."""
     present = [path for path in paths if path.exists()]
     if not present:
         return
     target = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target.mkdir(parents=True)
     for path in present:
-        shutil.move(path, target / path.name)
+        if keep:
+            shutil.copy2(path, target / path.name)
+        else:
+            shutil.move(path, target / path.name)
 
 
 def save_folder(path: Path, archived: Path, fill: Callable[[Path], None]) -> None:

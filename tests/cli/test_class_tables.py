@@ -1,7 +1,7 @@
 """F1 by class on a terminal of 80 columns and piped."""
 
 from cod_cli.cli import tables
-from tests.records_of import score
+from tests.records_of import made_student, score
 from tests.terminal import cells, on_terminal, piped
 
 TEACHER = score("teacher", None, method=None, mix=None, k=None, f1={"bad": 0.9, "mixed": 0.4, "good": 0.8})
@@ -27,7 +27,7 @@ def test_who_was_scored_before_it_was_counted_is_left_out() -> None:
 
 def test_students_cut_from_their_teacher_are_marked_and_come_last() -> None:
     rows = [score("a-cut", f1=many(2)), score("kd-cod", f1=many(2)), TEACHER.replace(f1=many(2))]
-    shown = piped(tables.f1_by_class(rows, cut=["a-cut"]))
+    shown = piped(tables.f1_by_class(rows, students={"a-cut": made_student("a-cut", cut_from_teacher=True)}))
     assert shown.index("kd-cod") < shown.index("a-cut †")
     assert "† cut from a fine-tuned teacher" in shown
 

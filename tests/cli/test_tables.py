@@ -7,8 +7,8 @@ import pytest
 from cod_cli.cli import tables
 from cod_cli.counterfactuals.quality import Work, report
 from cod_cli.metrics import Summary
-from cod_cli.records import Attempt, Counterfactual
-from tests.records_of import counterfactual, score
+from cod_cli.records import Attempt, Counterfactual, Student
+from tests.records_of import counterfactual, made_student, score
 from tests.terminal import cells, on_terminal, piped
 
 RED_STRIKE, GREEN, END = "\x1b[9;31m", "\x1b[32m", "\x1b[0m"
@@ -111,6 +111,10 @@ TEACHER = score(
 SEEDS = [score(f"kd-cod-s{seed}", seed, accuracy=0.6 + seed / 10) for seed in (0, 1)]
 
 
+def cut(name: str) -> dict[str, Student]:
+    return {name: made_student(name, cut_from_teacher=True)}
+
+
 def test_the_teacher_comes_first_with_dashes_for_what_it_lacks() -> None:
     shown = piped(tables.scores([*SEEDS, TEACHER]))
     assert shown.index("teacher") < shown.index("kd-cod-s0")
@@ -143,9 +147,9 @@ def test_a_metric_that_nobody_has_gets_no_column() -> None:
 
 
 def test_students_cut_from_their_teacher_are_marked_and_come_last() -> None:
-    shown = piped(tables.scores([score("a-cut"), score("kd-cod"), TEACHER], cut=["a-cut"]))
+    shown = piped(tables.scores([score("a-cut"), score("kd-cod"), TEACHER], students=cut("a-cut")))
     assert shown.index("kd-cod") < shown.index("a-cut †")
-    assert "† cut from a fine-tuned teacher: not to be compared with the others" in shown
+    assert "† cut from a fine-tuned teacher: compared only with one another" in shown
     assert "†" not in piped(tables.scores([score("kd-cod")]))
 
 
@@ -158,7 +162,7 @@ def test_a_name_that_does_not_tell_method_and_mix_has_them_beside_it() -> None:
 def test_no_number_is_cut_at_80_columns() -> None:
     large = {"k": 512, "rows": 1024, "shots": 512, "steps": 12800, "seconds": 12345.6}
     rows = [TEACHER, *SEEDS, score("a-student-with-a-rather-long-name", **large)]
-    narrow = on_terminal(tables.scores(rows, cut=["kd-cod-s1"]), color_system=None)
+    narrow = on_terminal(tables.scores(rows, students=cut("kd-cod-s1")), color_system=None)
     assert max(map(len, narrow.splitlines())) <= 80
     assert "…" not in narrow
     for number in ("512", "1024 (512)", "12800", "12345.6", "0.400", "70.0"):

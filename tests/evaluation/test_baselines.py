@@ -1,4 +1,4 @@
-"""Nearest neighbours over the shots: vectors and votes against a computation by hand."""
+"""Baselines in the space of an encoder: vectors, votes and linear heads against computations by hand."""
 
 import math
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from transformers import AutoModel, AutoTokenizer
 
 from cod_cli.errors import CodError
-from cod_cli.evaluation.baselines import NEIGHBOURS, knn_logits, sentence_vectors
+from cod_cli.evaluation.baselines import CS, NEIGHBOURS, knn_logits, linear_logits, sentence_vectors
 from cod_cli.models.load import load_encoder
 from tests.models.tiny import Family, tiny_base
 
@@ -50,3 +51,27 @@ def test_only_the_nearest_vote() -> None:
 def test_something_that_is_no_model_is_refused() -> None:
     with pytest.raises(CodError, match="there is no folder"):
         load_encoder("/nowhere/at/all", device="cpu")
+
+
+def test_a_linear_head_is_logistic_regression_on_the_shots() -> None:
+    shots, classes = unit(0, 10, 20, 90, 100, 110), [0, 0, 0, 1, 1, 1]
+    probs = np.exp(linear_logits(unit(5, 50, 105), shots, classes, 2))
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
+    assert probs[0, 0] > 0.9
+    assert probs[2, 1] > 0.9
+    fitted = [LogisticRegression(C=c).fit(shots, classes).predict_proba(unit(5, 50, 105)) for c in CS]
+    assert any(np.allclose(probs, each, atol=1e-3) for each in fitted)
+
+
+def test_the_shots_choose_a_weak_head_where_their_labels_are_noise() -> None:
+    alternating = [0, 1] * 10
+    probs = np.exp(linear_logits(unit(3, 33), unit(*range(0, 40, 2)), alternating, 2))
+    np.testing.assert_allclose(probs, 0.5, atol=0.1)
+
+
+def test_classes_with_one_shot_or_none_have_probabilities_too() -> None:
+    one_each = np.exp(linear_logits(unit(0), unit(0, 90), [0, 1], 3))[0]
+    assert one_each.argmax() == 0
+    assert one_each[2] == pytest.approx(0.5 / 3.5)
+    alone = np.exp(linear_logits(unit(0), unit(0, 90), [1, 1], 2))[0]
+    np.testing.assert_allclose(alone, [0.5 / 3, 2.5 / 3], atol=1e-6)

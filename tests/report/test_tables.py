@@ -13,7 +13,7 @@ from tests.terminal import on_terminal, piped
 
 def shown(folder: Path) -> str:
     found = read_evidence(folder)
-    return piped(tables.report(compare(found), found.teachers))
+    return piped(tables.report(compare(found), found.yardsticks))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_arms_of_another_budget_and_cut_ones_are_marked_and_explained(runs: Path
     assert "all ‡" in text
     assert "kd-cut †" in text
     assert "never counted as a win" in text
-    assert "not to be compared" in text
+    assert "compared only with one another" in text
     assert "other budget, not counted" in line(text, "sst2 16 all ‡ - kd-shots", "Differences")
 
 
@@ -79,7 +79,7 @@ def test_row_by_row_tests_are_said_to_be_of_two_students(tmp_path: Path) -> None
 
 def test_nothing_is_wider_than_80_columns(runs: Path) -> None:
     found = read_evidence(runs)
-    narrow = on_terminal(tables.report(compare(found), found.teachers), color_system=None)
+    narrow = on_terminal(tables.report(compare(found), found.yardsticks), color_system=None)
     assert max(map(len, narrow.splitlines())) <= 80
     assert "…" not in narrow
 

@@ -138,19 +138,21 @@ def test_teacher_and_neighbours_have_f1_by_class_too(run: Run, tmp_path: Path) -
 def test_a_score_of_an_older_version_gets_its_f1_by_class_without_being_scored_again(run: Run) -> None:
     add_student(run, "kd-shots")
     now = run_eval(run).scores
-    older = [{name: value for name, value in s.model_dump().items() if name != "f1"} for s in now]
+    kept = tuple(score for score in now if score.student != "majority")
+    older = [{name: value for name, value in s.model_dump().items() if name != "f1"} for s in kept]
     run.scores.path.write_text("".join(json.dumps(row) + "\n" for row in older))
     assert [score.f1 for score in run.scores.read()] == [None, None]
     result = run_eval(run)
     assert result.new == ()
-    assert result.scores == now == tuple(run.scores.read())
+    assert result.scores == now
+    assert tuple(run.scores.read()) == kept
 
 
 def test_seeds_of_one_arm_are_summarised_in_json(run: Run) -> None:
     for seed in (0, 1, 2):
         add_student(run, f"kd-shots-s{seed}", seed=seed)
     document = run_eval(run).as_json()
-    values = [row["kl"] for row in document["scores"] if row["student"] != "teacher"]
+    values = [row["kl"] for row in document["scores"] if row["student"] not in ("teacher", "majority")]
     arm = document["arms"][0]
     assert (arm["name"], arm["n"]) == ("kd-shots", 3)
     assert arm["kl"] == {"mean": pytest.approx(np.mean(values)), "std": pytest.approx(np.std(values, ddof=1)), "n": 3}
@@ -231,7 +233,7 @@ def test_a_student_trained_anew_is_scored_again(run: Run) -> None:
     result = run_eval(run)
     assert result.new == ("a",)
     assert by_name(result)["a"].kl != old.kl
-    assert [score.student for score in run.scores.peek()] == ["teacher", "a", "b"]
+    assert [score.student for score in run.scores.peek()] == ["teacher", "majority", "a", "b"]
 
 
 def test_other_settings_with_the_same_weights_are_scored_again(run: Run) -> None:
@@ -249,8 +251,10 @@ def test_another_split_is_scored_beside_the_first(run: Run) -> None:
     assert other.new == ("teacher", "a")
     assert [(score.split, score.student) for score in run.scores.peek()] == [
         ("train", "teacher"),
+        ("train", "majority"),
         ("train", "a"),
         ("validation", "teacher"),
+        ("validation", "majority"),
         ("validation", "a"),
     ]
     assert run_eval(run).new == ()
@@ -259,7 +263,8 @@ def test_another_split_is_scored_beside_the_first(run: Run) -> None:
 def test_seeds_stand_in_the_order_of_their_numbers(run: Run) -> None:
     for seed in (10, 2):
         add_student(run, f"kd-shots-s{seed}", seed=seed)
-    assert [score.student for score in run_eval(run).scores] == ["teacher", "kd-shots-s2", "kd-shots-s10"]
+    names = [score.student for score in run_eval(run).scores]
+    assert names == ["teacher", "majority", "kd-shots-s2", "kd-shots-s10"]
 
 
 def test_what_was_scored_before_a_failure_is_kept(run: Run) -> None:
@@ -443,9 +448,10 @@ def test_a_teacher_that_is_gone_costs_agreement_and_kl(run: Run, teacher: Path) 
     ui = Told()
     result = run_eval(run, ui)
     assert result.teacher is None
-    assert [score.student for score in result.scores] == ["a"]
-    assert result.scores[0].accuracy is not None
-    assert [result.scores[0].agreement, result.scores[0].kl] == [None] * 2
+    assert [score.student for score in result.scores] == ["majority", "a"]
+    for score in result.scores:
+        assert score.accuracy is not None
+        assert [score.agreement, score.kl] == [None] * 2
     assert any(line.startswith("warning: no agreement and no KL") for line in ui.told)
 
 
@@ -650,7 +656,7 @@ def test_neighbours_need_no_student_and_are_not_scored_twice(run: Run, tmp_path:
 def test_without_being_asked_for_neighbours_are_not_shown(run: Run, tmp_path: Path) -> None:
     add_student(run, "kd-shots")
     run_eval(run, neighbours=str(tiny_base(tmp_path / "encoder")))
-    assert set(by_name(run_eval(run))) == {"teacher", "kd-shots"}
+    assert set(by_name(run_eval(run))) == {"teacher", "majority", "kd-shots"}
 
 
 def test_students_without_weights_are_mentioned_in_their_order(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -662,3 +668,93 @@ def test_students_without_weights_are_mentioned_in_their_order(run: Run, capsys:
     run_eval(run, Ui())
     notes = [line for line in capsys.readouterr().err.splitlines() if "has no weights any more" in line]
     assert [Path(line.split(" has no weights")[0]).name for line in notes] == names
+
+
+# The majority, and who beats it
+
+
+def test_the_majority_has_a_row_and_a_verdict_where_no_student_beats_it(run: Run, tmp_path: Path) -> None:
+    add_student(run, "kd-shots")
+    uneven = [row for row in VALIDATION if row[1] == "positive"][:9] + [r for r in VALIDATION if r[1] != "positive"][:1]
+    result = run_eval(run, data=str(write_rows(tmp_path / "uneven.jsonl", uneven)))
+    scores = by_name(result)
+    assert (scores["majority"].accuracy, scores["majority"].mcc, scores["majority"].kl) == (0.9, 0.0, None)
+    assert scores["majority"] in run.scores.read()
+    assert scores["kd-shots"].accuracy is not None
+    beaten = scores["kd-shots"].accuracy > 0.9
+    assert any(line == "No student beats always saying *positive* (90.0%)" for line in result.verdicts) is not beaten
+    assert result.as_json()["verdicts"] == result.verdicts
+
+
+def test_rows_without_labels_have_no_majority(run: Run, tmp_path: Path) -> None:
+    add_student(run, "a")
+    data = write_rows(tmp_path / "new.jsonl", [(text, None) for text, _ in VALIDATION])
+    assert [score.student for score in run_eval(run, data=str(data)).scores] == ["a"]
+
+
+def test_a_verdict_tells_size_distance_and_speed_of_the_best_student(run: Run, teacher: Path) -> None:
+    add_student(run, "kd-shots", teacher, parameters=1_500_000)
+    (best,) = run_eval(run).verdicts
+    said = "Best student from pretrained weights: kd-shots, accuracy 100.0% (n = 1), 0.0 points below the teacher"
+    assert best.startswith(f"{said}; 1.5M parameters, ")
+    assert best.endswith(" texts a second here")
+    assert "second" not in run_eval(run).verdicts[0]  # nobody was asked anything
+
+
+def test_students_of_other_settings_are_not_averaged(run: Run) -> None:
+    for seed, rate in enumerate((6e-5, 6e-5, 1e-3)):
+        add_student(run, f"kd-all-s{seed}", seed=seed, settings={"max_length": 64, "lr": rate})
+    (arm,) = run_eval(run).as_json()["arms"]
+    assert (arm["name"], arm["n"]) == ("kd-all (lr 6e-05)", 2)
+
+
+# Students that are gone
+
+
+def test_scores_of_a_student_whose_folder_is_gone_are_dropped_and_archived(run: Run) -> None:
+    add_student(run, "a")
+    add_student(run, "b")
+    run_eval(run)
+    run_eval(run, split="train")
+    shutil.rmtree(run.student("b"))
+    ui = Told()
+    assert [score.student for score in run_eval(run, ui).scores] == ["teacher", "majority", "a"]
+    assert {score.student for score in run.scores.read()} == {"teacher", "majority", "a"}
+    assert {row.student for row in run.read_predictions()} == {"teacher", "a"}
+    assert [line for line in ui.told if "is gone" in line] != []
+    (kept,) = (run.folder / "archive").glob("*/5-scores.jsonl")
+    assert "b" in {score.student for score in read_records(kept, Score)}
+    assert kept.with_name("5-predictions.jsonl").exists()
+    assert run_eval(run).new == ()
+
+
+def test_a_student_that_only_lost_its_weights_keeps_its_scores(run: Run) -> None:
+    add_student(run, "a")
+    before = by_name(run_eval(run))["a"]
+    run.drop_weights("a")
+    assert by_name(run_eval(run))["a"] == before
+    assert not (run.folder / "archive").exists()
+
+
+# A linear head, and confusion
+
+
+def test_a_linear_head_has_a_row_of_its_own_and_needs_no_student(run: Run, tmp_path: Path) -> None:
+    encoder = str(tiny_base(tmp_path / "encoder"))
+    result = run_eval(run, linear=encoder, neighbours=encoder)
+    assert result.new == ("teacher", "neighbours", "linear")
+    score = by_name(result)["linear"]
+    assert (score.k, score.rows, score.shots, score.steps, score.method) == (4, 4, 4, None, None)
+    assert score.kl is not None
+    assert run_eval(run, linear=encoder, neighbours=encoder).new == ()
+
+
+def test_a_confusion_matrix_adds_up_to_the_rows_and_its_diagonal_to_the_accuracy(run: Run) -> None:
+    add_student(run, "a")
+    result = run_eval(run, confusion=True)
+    assert result.confusion is not None
+    assert set(result.confusion) == {"teacher", "a"}
+    counted, score = np.array(result.confusion["a"]), by_name(result)["a"]
+    assert counted.sum(axis=1).tolist() == [sum(name == label for _, name in VALIDATION) for label in LABELS]
+    assert score.accuracy == pytest.approx(np.trace(counted) / 40)
+    assert "confusion" not in run_eval(run).as_json()

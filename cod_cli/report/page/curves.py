@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from cod_cli.evaluation.scores import TEACHER
 from cod_cli.metrics import METRICS, Bin, reliability_bins
-from cod_cli.records import Prediction
+from cod_cli.records import Prediction, Score
 from cod_cli.report.comparison import Cell, Comparison
 from cod_cli.report.page.charts import Point, Series, lines, reliability
 from cod_cli.report.page.markup import Child, Markup, capital, el
 from cod_cli.report.results import Result
-from cod_cli.report.tables import teacher_of
+from cod_cli.report.tables import yardstick
 
 # Lines in one chart that can still be told apart.
 MOST_LINES = 6
@@ -25,7 +26,7 @@ def tones(comparison: Comparison) -> dict[str, str]:
     return {arm: f"t{index}" for index, arm in enumerate(first[:MOST_LINES])}
 
 
-def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
+def over_k(comparison: Comparison, yardsticks: Sequence[Score]) -> list[Child]:
     """Two charts for each task that has more than one k: accuracy and agreement, with ± std."""
     chosen = tones(comparison)
     shown: list[Child] = []
@@ -35,7 +36,7 @@ def over_k(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
         if len({cell.k for cell in cells}) < 2:
             continue
         metrics = [name for name in ("accuracy", "agreement") if any(_can_draw(cell, name, chosen) for cell in cells)]
-        charts = [_chart(name, cells, chosen, teacher_of(teachers, place, name)) for name in metrics]
+        charts = [_chart(name, cells, chosen, yardstick(yardsticks, TEACHER, place, name)) for name in metrics]
         if not charts:
             continue
         here = {arm: tone for arm, tone in chosen.items() if any(cell.arm == arm for cell in cells)}

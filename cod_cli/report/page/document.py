@@ -17,6 +17,7 @@ from cod_cli.report.page.tables import boundary, by_class, cost, numbers, reason
 from cod_cli.report.page.verdicts import differences, in_words
 from cod_cli.report.results import Evidence
 from cod_cli.report.statistics import ALPHA
+from cod_cli.report.verdicts import verdicts
 from cod_cli.report.why.explain import Why
 
 Content = list[Child]
@@ -26,11 +27,11 @@ def page(evidence: Evidence, comparison: Comparison, why: Why | None = None) -> 
     """The whole document; a section with nothing to show is left out, ``why`` also where it was not measured."""
     found = exhibits(evidence)
     sections: dict[str, Content] = {
-        "In words": in_words(comparison),
-        "Accuracy and agreement against k": over_k(comparison, evidence.teachers),
+        "In words": in_words(comparison, verdicts(comparison, evidence.yardsticks)),
+        "Accuracy and agreement against k": over_k(comparison, evidence.yardsticks),
         "Differences": differences(comparison),
-        "Numbers": numbers(comparison, evidence.teachers, anchors(comparison)),
-        "F1 by class": by_class(comparison, evidence.teachers),
+        "Numbers": numbers(comparison, evidence.yardsticks, anchors(comparison)),
+        "F1 by class": by_class(comparison, evidence.yardsticks),
         "Agreement at the boundary": boundary(comparison),
         "What a student took": cost(comparison),
         "Calibration": calibration(comparison, evidence.teachers),

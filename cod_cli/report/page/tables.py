@@ -2,24 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
+from cod_cli.records import Score
 from cod_cli.report import tables
 from cod_cli.report.comparison import Comparison, Place
 from cod_cli.report.page.markup import Child, el, join
 from cod_cli.report.rendering import Table, to_html
-from cod_cli.report.results import Result
 from cod_cli.report.why.explain import Why
 from cod_cli.report.why.tables import correlations, meanings, quantities
 
 
-def numbers(comparison: Comparison, teachers: Sequence[Result], links: tables.Links) -> list[Child]:
+def numbers(comparison: Comparison, yardsticks: Sequence[Score], links: tables.Links) -> list[Child]:
     """Every metric of every arm at every k; an arm's name leads to its commands, by ``links``."""
-    found = tables.side_by_side(comparison, teachers, links)
+    found = tables.side_by_side(comparison, yardsticks, links)
     return [el("p", "Mean ± sample std over seeds."), *_by_place(found)]
 
 
-def by_class(comparison: Comparison, teachers: Sequence[Result]) -> list[Child]:
+def by_class(comparison: Comparison, yardsticks: Sequence[Score]) -> list[Child]:
     """F1 of each class of a task, where it is known."""
-    found = _by_place(tables.f1_by_class(comparison, teachers))
+    found = _by_place(tables.f1_by_class(comparison, yardsticks))
     return [el("p", "F1 in %, mean ± sample std over seeds."), *found] if found else []
 
 

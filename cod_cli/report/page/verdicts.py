@@ -16,15 +16,16 @@ from cod_cli.report.tables import change, interval, p_value
 MOST_OPEN = 15
 
 
-def in_words(comparison: Comparison) -> list[Child]:
-    """The verdicts, each with its difference, then what a reader must know."""
+def in_words(comparison: Comparison, sentences: Sequence[str]) -> list[Child]:
+    """Who is best, in ``sentences``; what differs, each with its difference; then what a reader must know."""
     groups = {name: of for name, of in _by_verdict(comparison).items() if of}
     items = [_verdict(name, of, comparison) for name, of in groups.items()]
     unit = ", in points" if METRICS[comparison.metric].percent else ""
     what = f"Difference of {METRICS[comparison.metric].title}{unit}"
     lead = f"{what}, with its 95% interval (not corrected) and p after Holm's correction."
     notes = [el("p", capital(note) + ".", class_="note") for note in comparison.notes]
-    return [*([el("p", lead), el("dl", *items, class_="verdicts")] if items else []), *notes]
+    best = [el("p", f"{line}.") for line in sentences]
+    return [*best, *([el("p", lead), el("dl", *items, class_="verdicts")] if items else []), *notes]
 
 
 def _verdict(name: str, contrasts: Sequence[Contrast], comparison: Comparison) -> Markup:

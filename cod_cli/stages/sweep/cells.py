@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from cod_cli.errors import CodError, PartialError
-from cod_cli.evaluation.scores import Reached
+from cod_cli.evaluation.arms import Reached
 from cod_cli.records import SweepCell, SweepPlan
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.sweep import SweepSettings

@@ -6,9 +6,11 @@ Read before a sweep works, after it, and by its estimate; nothing is written.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from cod_cli.evaluation.scores import Reached
+from cod_cli.evaluation.arms import Reached
+from cod_cli.evaluation.scores import MAJORITY
 from cod_cli.metrics import summary
 from cod_cli.records import Score, SweepPlan
+from cod_cli.report.results import read_run
 from cod_cli.settings.base import Settings
 from cod_cli.stages.sweep.grid import RunPlan
 from cod_cli.store.artifact import Artifact, changed_settings
@@ -43,14 +45,21 @@ def reached(folder: SweepFolder, book: SweepPlan, runs: Sequence[RunPlan]) -> It
     """Task by task and arm by arm, from small k to large."""
     values: dict[tuple[str, str, int], list[float]] = {}
     for run in runs:
-        for score in scores_of(folder, run):
+        for score in [*scores_of(folder, run), *_majority(folder, run)]:
             if score.accuracy is not None:
                 values.setdefault((run.task, score.student, run.k), []).append(score.accuracy)
+    cut = {arm for run in runs for arm, training in run.arms.items() if training.init == "teacher"}
     for task in dict.fromkeys(run.task for run in runs):
-        for arm, marks in book.arms.items():
+        for arm, marks in {MAJORITY: {"other_budget": False}, **book.arms}.items():
             for k in sorted({run.k for run in runs}):
                 if found := values.get((task, arm, k)):
-                    yield Reached(task, arm, k, marks["other_budget"], summary(found))
+                    yield Reached(task, arm, k, marks["other_budget"], summary(found), arm in cut)
+
+
+def _majority(folder: SweepFolder, plan: RunPlan) -> list[Score]:
+    """What always saying one class reaches on the rows that this run's arms are scored on."""
+    splits = {score.split for score in scores_of(folder, plan)}
+    return [score for score in read_run(folder.run(plan.folder)).majorities if score.split in splits]
 
 
 def scores_of(folder: SweepFolder, plan: RunPlan) -> list[Score]:

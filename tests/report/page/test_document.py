@@ -87,7 +87,7 @@ def test_every_number_of_the_table_is_the_comparisons(whole: tuple[Evidence, Com
     _, comparison, html = whole
     table = read_page(html).section("Numbers").table()
     headings = {"acc %": "accuracy", "F1 %": "macro_f1", "MCC": "mcc", "KL nats": "kl", "ECE": "ece", "Brier": "brier"}
-    assert len(table) == len(comparison.cells) + 1
+    assert len(table) == len(comparison.cells) + 2
     for cell in comparison.cells:
         line = table[f"k = {cell.k}: {cell.arm}{' ‡' if cell.other_budget else ''}"]
         assert numbers(line["seeds"]) == [cell.n]
@@ -95,6 +95,7 @@ def test_every_number_of_the_table_is_the_comparisons(whole: tuple[Evidence, Com
             found = cell.metrics()[metric]
             assert numbers(line[heading]) == [found.mean, found.std]
     assert table["teacher"]["acc %"].text == "90.0"
+    assert table["majority"]["MCC"].text == "0.000"
     assert table["k = 8: kd-cod"]["acc %"].text == "68.0 ± 2.9"
 
 
@@ -245,7 +246,7 @@ def test_scores_alone_show_neither_texts_nor_commands(tmp_path: Path) -> None:
 
 def test_one_arm_shows_no_difference(tmp_path: Path) -> None:
     scored_run(tmp_path, {"kd-shots": 0.5}, task="mine")
-    assert parts(tmp_path) == ["Numbers", "What a student took"]
+    assert parts(tmp_path) == ["In words", "Numbers", "What a student took"]
     assert "contrast" not in read_page(made(tmp_path)[2]).all("header")[0].text
 
 
