@@ -345,7 +345,7 @@ def by_name(result: EvalResult) -> dict[str, Score]:
 def test_eval_buys_nothing_unasked_and_the_table_says_so(scored_run: Run, llm: FakeLLM) -> None:
     result = score(scored_run, llm)
     assert llm.requests == []
-    assert list(by_name(result)) == ["kd-shots"]
+    assert list(by_name(result)) == ["majority", "kd-shots"]
     row = by_name(result)["kd-shots"]
     assert (row.agreement, row.kl) == (None, None)
     assert row.accuracy is not None
@@ -386,7 +386,7 @@ def test_a_cap_on_the_split_leaves_it_unscored_and_goes_on_later(scored_run: Run
 def test_the_llm_itself_is_scored_without_and_with_shots(scored_run: Run, llm: FakeLLM) -> None:
     result = score(scored_run, llm, in_context="openai:m", price=(1.0, 10.0), concurrency=1)
     rows = by_name(result)
-    assert list(rows) == ["in-context", "kd-shots", "zero-shot"]
+    assert list(rows) == ["majority", "in-context", "kd-shots", "zero-shot"]
     zero, shown = rows["zero-shot"], rows["in-context"]
     assert (zero.method, zero.mix, zero.shots, shown.shots, shown.k) == ("prompt", None, 0, 8, 8)
     assert zero.accuracy == shown.accuracy == 1.0
