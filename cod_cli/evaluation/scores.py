@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from cod_cli import metrics
 from cod_cli.data.heldout import HeldOut
 from cod_cli.evaluation.arms import base_name
