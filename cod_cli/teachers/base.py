@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cod_cli.llm.prices import Estimate
-from cod_cli.models.inference import Progress
 from cod_cli.records import SoftLabel, text_sha
+
+if TYPE_CHECKING:  # It pulls in torch, and what reads scores needs none.
+    from cod_cli.models.inference import Progress
 
 Source = Literal["logits", "logprobs", "votes"]
 
@@ -102,7 +104,7 @@ class Teacher(Protocol):
         ...
 
     def outputs(
-        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: "Progress | None" = None
     ) -> Outputs:
         """What it says of each text, as far as it answers; ``progress`` is told of each text that is settled."""
         ...
@@ -114,7 +116,7 @@ class Teacher(Protocol):
         ...
 
     def logits(
-        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: Progress | None = None
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: "Progress | None" = None
     ) -> Logits:
         """Raw logits [n, C], float32; ``families`` are the ids of the shots that the texts are or stem from."""
         ...
