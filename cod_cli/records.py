@@ -25,9 +25,9 @@ def digest(value: object, digits: int = 16, *, sort_keys: bool = False) -> str:
 
 
 class Record(BaseModel):
-    """A frozen row of a JSONL file; a field that the record does not have is refused."""
+    """A frozen row of a JSONL file; a field that the record does not have is refused, and NaN, which is no JSON."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def replace(self, **changes: Any) -> Self:
         """The same record with some fields changed."""

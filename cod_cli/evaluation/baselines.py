@@ -12,7 +12,7 @@ import torch
 from cod_cli.evaluation.scores import KNN, LINEAR
 from cod_cli.llm.prices import total_usage
 from cod_cli.models import folder
-from cod_cli.models.inference import Progress, batched_forward, encode
+from cod_cli.models.inference import Progress, batched_forward, encode, require_finite
 from cod_cli.models.load import Encoder, load_encoder
 from cod_cli.records import Shot
 from cod_cli.store.run import Run
@@ -48,7 +48,7 @@ def sentence_vectors(
 
     encodings = encode(encoder, texts, max_length)
     rows = batched_forward(encoder, encodings, forward, batch_size=batch_size, progress=progress)
-    return np.array(rows, dtype=np.float32).reshape(len(texts), encoder.model.config.get_text_config().hidden_size)
+    return require_finite(encoder, texts, rows).reshape(len(texts), encoder.model.config.get_text_config().hidden_size)
 
 
 def knn_logits(texts: Vectors, shots: Vectors, shot_classes: Sequence[int], classes: int) -> Logits:

@@ -25,12 +25,14 @@ def fingerprint(name: str | Path) -> str:
     folder = find_model(str(name))
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CodError(f"{folder / 'config.json'} is damaged: not JSON", "fetch or save the model again") from None
+    if not isinstance(config, dict):
+        raise CodError(f"{folder / 'config.json'} is damaged: no JSON object", "fetch or save the model again")
     config = {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     small = {path for pattern in ("*token*", "vocab*", "merges*", "*.model") for path in folder.glob(pattern)}
-    for path in sorted(small | set(_weight_files(folder))):
+    for path in sorted(small | set(weight_files(folder))):
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
@@ -51,7 +53,7 @@ def find_model(name: str) -> Path:
         raise CodError(f"there is no folder {name}", "give a model folder or a Hub id such as org/name")
     try:
         fetched = _fetch(name, (*_SMALL_FILES, _WEIGHTS[0]))
-        if not _weight_files(fetched):
+        if not weight_files(fetched):
             fetched = _fetch(name, (*_SMALL_FILES, _WEIGHTS[1]))
     except GatedRepoError:
         raise CodError(f"{name} is gated on the Hub", "accept its terms there, then `hf auth login`") from None
@@ -78,7 +80,7 @@ def _fetch(name: str, patterns: Sequence[str]) -> Path:
 
 def _require_model(name: str, folder: Path) -> Path:
     missing = "config.json" if not (folder / "config.json").is_file() else None
-    if missing is None and not _weight_files(folder):
+    if missing is None and not weight_files(folder):
         missing = "model.safetensors"
     if missing is not None:
         raise CodError(
@@ -88,6 +90,6 @@ def _require_model(name: str, folder: Path) -> Path:
     return folder
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The weights that would be loaded: safetensors, pickles only where there are none."""
     return next((files for pattern in _WEIGHTS if (files := sorted(folder.glob(pattern)))), [])

@@ -7,18 +7,26 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from cod_cli.models.load import Classifier, Encoder
+from cod_cli.errors import CodError
+from cod_cli.models.load import Classifier, Encoder, loading
 
 Progress = Callable[[int], object]
 Encoding = dict[str, list[int]]
 T = TypeVar("T")
+_SHOWN = 60  # characters of a text in an error
 
 
 def encode(encoder: Encoder, texts: Sequence[str], max_length: int = 256) -> list[Encoding]:
-    """Token ids and masks as the model takes them, cut to ``max_length`` tokens (or to what it can take), unpadded."""
+    """Token ids and masks as the model takes them, cut to ``max_length`` tokens (or to what it can take), unpadded.
+
+    Raises:
+        CodError: a damaged tokenizer, or one that knows more tokens than the model.
+    """
     if not texts:
         return []
-    batch = encoder.tokenizer(list(texts), truncation=True, max_length=longest(encoder, max_length))
+    with loading(encoder.name):
+        batch = encoder.tokenizer(list(texts), truncation=True, max_length=longest(encoder, max_length))
+    _require_known(encoder, batch["input_ids"])
     accepted = inspect.signature(encoder.model.forward).parameters
     names = [name for name in batch if name in accepted]
     encodings = [{name: list(batch[name][index]) for name in names} for index in range(len(texts))]
@@ -27,6 +35,19 @@ def encode(encoder: Encoder, texts: Sequence[str], max_length: int = 256) -> lis
         if not encoding["input_ids"]:
             encoding.update(input_ids=[cast(int, encoder.tokenizer.pad_token_id)], attention_mask=[1])
     return encodings
+
+
+def _require_known(encoder: Encoder, token_ids: Iterable[Sequence[int]]) -> None:
+    """Refuse tokens behind the embedding's last row: a token was added, most often for padding, and no row for it."""
+    table = encoder.model.get_input_embeddings()
+    largest = max(max(ids, default=0) for ids in (*token_ids, [cast(int, encoder.tokenizer.pad_token_id)]))
+    if isinstance(table, torch.nn.Embedding) and largest >= table.num_embeddings:
+        token = encoder.tokenizer.convert_ids_to_tokens(largest)
+        raise CodError(
+            f"{encoder.name}: its tokenizer's token {token!r} has the number {largest}, and the model knows "
+            f"{table.num_embeddings} tokens",
+            "save the tokenizer that the model was trained with; after adding a token, `resize_token_embeddings`",
+        )
 
 
 def longest(encoder: Encoder, max_length: int) -> int:
@@ -95,7 +116,11 @@ def logits_of(
     max_length: int = 256,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Raw logits [n, C] in float32, in the order of ``texts``."""
+    """Raw logits [n, C] in float32, in the order of ``texts``.
+
+    Raises:
+        CodError: logits that are not finite.
+    """
 
     def forward(batch: dict[str, torch.Tensor]) -> np.ndarray:
         logits: np.ndarray = classifier.model(**batch).logits.float().cpu().numpy()
@@ -103,4 +128,22 @@ def logits_of(
 
     encodings = encode(classifier, texts, max_length)
     rows = batched_forward(classifier, encodings, forward, batch_size=batch_size, progress=progress)
-    return np.array(rows, dtype=np.float32).reshape(len(texts), len(classifier.labels))
+    return require_finite(classifier, texts, rows).reshape(len(texts), len(classifier.labels))
+
+
+def require_finite(encoder: Encoder, texts: Sequence[str], rows: Sequence[np.ndarray]) -> np.ndarray:
+    """What a model says of each text, [n, …] in float32; for those who keep, write or compare it.
+
+    Raises:
+        CodError: numbers that are not finite; names the model and the first such text.
+    """
+    values = np.array(rows, dtype=np.float32)
+    broken = [index for index, row in enumerate(values) if not np.isfinite(row).all()]
+    if broken:
+        text = texts[broken[0]]
+        raise CodError(
+            f"{encoder.name} gives NaN or infinity for {len(broken)} of {len(texts)} texts; the first, text "
+            f"{broken[0] + 1}: {text if len(text) <= _SHOWN else text[:_SHOWN] + '…'!r}",
+            "its weights are damaged or overflow in 32 bits: train or fetch the model again",
+        )
+    return values

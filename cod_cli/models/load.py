@@ -6,6 +6,7 @@ model without a head.
 
 import contextlib
 import copy
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -27,13 +27,14 @@ from transformers import (
 from transformers.utils import logging
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.models.folder import find_model
+from cod_cli.models.folder import find_model, weight_files
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model in fp32 with its tokenizer, on a device."""
+    """A model in fp32 with its tokenizer, on a device; errors call it ``name``."""
 
+    name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
@@ -68,11 +69,11 @@ def load_classifier(name: str, *, device: str = "auto") -> Classifier:
     """A fine-tuned classifier from a model folder or the Hub, in fp32 whatever its dtype on disk, in eval mode.
 
     Raises:
-        CodError: no such model, no network, or a model without a trained classification head.
+        CodError: no such model, no network, a model without a trained classification head, or weights that do not fit.
     """
     target = pick_device(device)
     folder = find_model(name)
-    model, untrained = _load(name, folder)
+    model, untrained = _load_with_head(name, folder)
     if untrained:
         raise CodError(
             f"{name} has no trained classification head ({', '.join(sorted(untrained)[:3])} missing)",
@@ -83,28 +84,27 @@ def load_classifier(name: str, *, device: str = "auto") -> Classifier:
         raise CodError(f"{name} does not choose one of several classes", "use a single-label classifier")
     tokenizer = _load_tokenizer(name, folder)
     _align_padding(model, tokenizer)
-    return _on(target, model, tokenizer, labels)
+    return Classifier(name, _on(target, model), tokenizer, target, labels)
 
 
 def load_encoder(name: str, *, device: str = "auto") -> Encoder:
     """A pretrained model without a head, in fp32 and eval mode.
 
     Raises:
-        CodError: no such model, or no network.
+        CodError: no such model, no network, or weights that do not fit.
     """
     target, folder = pick_device(device), find_model(name)
-    with _quiet(), loading(name):
-        model: PreTrainedModel = AutoModel.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    model, _ = _load(name, folder, AutoModel, _read_config(name, folder))
     tokenizer = _load_tokenizer(name, folder)
     _align_padding(model, tokenizer)
-    torch.nn.Module.to(model, target).train(False)
-    return Encoder(model, tokenizer, target)
+    return Encoder(name, _on(target, model), tokenizer, target)
 
 
 @dataclass(frozen=True)
 class Backbone:
     """A pretrained model, read once, from which students are drawn that differ in the seed of their heads."""
 
+    name: str
     architecture: type[PreTrainedModel]
     config: PreTrainedConfig
     weights: dict[str, torch.Tensor]
@@ -125,7 +125,7 @@ class Backbone:
             model = self.architecture(copy.deepcopy(self.config))
         model.load_state_dict(self.weights, strict=False)
         _align_padding(model, self.tokenizer)
-        return _on(target, model, self.tokenizer, self.labels)
+        return Classifier(self.name, _on(target, model), self.tokenizer, target, self.labels)
 
     def new_weights(self, student: Classifier) -> set[str]:
         """The names of a student's weights that no pretraining has seen: the head's."""
@@ -142,16 +142,16 @@ def load_backbone(name: str, labels: Sequence[str], *, layers: int | None = None
             n - 1, the paper's layer match (of six, three: 1, 3, 5), so the last layer always stays.
 
     Raises:
-        CodError: no such model, or one whose layers cannot be told apart.
+        CodError: no such model, one whose layers cannot be told apart, or weights that do not fit.
         UsageError: more layers asked than there are.
     """
     folder = find_model(name)
     with torch.random.fork_rng(devices=[]):
-        model, untrained = _load(name, folder, labels)
+        model, untrained = _load_with_head(name, folder, labels)
     config = copy.deepcopy(model.config)
     keep = None if layers is None else _kept_layers(name, model, config, layers)
     weights = _backbone_weights(model, untrained, keep)
-    return Backbone(type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
+    return Backbone(name, type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
 
 
 def save_classifier(classifier: Classifier, folder: Path | str) -> None:
@@ -198,15 +198,31 @@ def require_savable(classifier: Classifier) -> None:
         )
 
 
-def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
-    """The model in fp32, with room for ``labels`` if given, and the names of weights that the folder lacks."""
+def _read_config(name: str, folder: Path) -> PreTrainedConfig:
     with _quiet(), loading(name):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if labels is not None:
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: index for index, label in enumerate(labels)}
-            config.problem_type = "single_label_classification"
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        shape = config.get_text_config()
+        layers, hidden = (int(getattr(shape, field, 0)) for field in ("num_hidden_layers", "hidden_size"))
+    # A million of them would take hours to build, before anybody sees that they are not there.
+    if layers > 1000 and layers * hidden > sum(path.stat().st_size for path in weight_files(folder)):
+        raise CodError(f"{name} says that it has {layers} layers, which its weights cannot hold", _MEND)
+    return config
+
+
+def _load_with_head(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple[PreTrainedModel, set[str]]:
+    """The classifier, with room for ``labels`` if given, and the names of its head's weights that the folder lacks."""
+    config = _read_config(name, folder)
+    if labels is not None:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: index for index, label in enumerate(labels)}
+        config.problem_type = "single_label_classification"
+    return _load(name, folder, AutoModelForSequenceClassification, config)
+
+
+def _load(name: str, folder: Path, auto: type[Any], config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+    """The model in fp32, and the names of its head's weights that the folder lacks or has in another size."""
+    with _quiet(), loading(name):
+        model, info = auto.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -214,18 +230,43 @@ def _load(name: str, folder: Path, labels: Sequence[str] | None = None) -> tuple
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    missing = set(info["missing_keys"])
+    untrained = missing | {key for key, *_ in info["mismatched_keys"]}
+    _require_fit(name, model, missing, untrained)
+    return model, untrained
 
 
-def _on(
-    device: torch.device, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: tuple[str, ...]
-) -> Classifier:
+def _require_fit(name: str, model: PreTrainedModel, missing: set[str], untrained: set[str]) -> None:
+    """Refuse random numbers in place of pretrained weights, and weights that are no numbers."""
+    weights = dict(model.named_parameters())
+    backbone = {key for key in weights if _in_backbone(model, key)}
+    if unfit := sorted(untrained & backbone):
+        raise CodError(
+            f"{name}: {len(unfit)} of {len(backbone)} weights do not fit its config.json: "
+            f"{len(missing & backbone)} are missing, {len(unfit) - len(missing & backbone)} have another size "
+            f"({', '.join(unfit[:3])}{' …' if len(unfit) > 3 else ''})",
+            _MEND,
+        )
+    if infinite := [key for key, weight in weights.items() if not bool(weight.isfinite().all())]:
+        raise CodError(
+            f"{name}: {len(infinite)} of {len(weights)} weights hold NaN or infinity ({', '.join(infinite[:3])})",
+            "train or fetch the model again: nothing that it says would mean anything",
+        )
+
+
+def _in_backbone(model: PreTrainedModel, key: str) -> bool:
+    """Whether a weight belongs to what was pretrained. A pooler does not: what was saved as a masked LM has none."""
+    prefix = "" if model.base_model is model else model.base_model_prefix + "."
+    return key.startswith(prefix) and ".pooler." not in f".{key}"
+
+
+def _on(device: torch.device, model: PreTrainedModel) -> PreTrainedModel:
     # Through the base class: transformers' own overrides are not typed.
     torch.nn.Module.to(model, device).train(False)
-    return Classifier(model, tokenizer, device, labels)
+    return model
 
 
-_LOAD_ERRORS = (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError)
+_MEND = "save or fetch the model again: its files do not belong together"
 
 
 @contextlib.contextmanager
@@ -251,16 +292,26 @@ def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
     if not any((folder / file).is_file() for file in files):
         raise CodError(f"{name} holds no tokenizer", f"save it beside the model: one of {', '.join(sorted(files))}")
+    most = tokenizer.model_max_length
+    if not isinstance(most, int | float) or not 8 <= most < math.inf:
+        raise CodError(f"{name}: its tokenizer's model_max_length is {most!r}", "mend it in tokenizer_config.json")
     return tokenizer
 
 
 @contextlib.contextmanager
 def loading(name: str) -> Iterator[None]:
-    """Turn what transformers raises about a model or its configuration into a `CodError`."""
+    """Turn what is raised about a model's files into a `CodError`; for those who read them, or run what they hold.
+
+    Five libraries read a folder that anybody may have written, and raise what they happen to: no list of classes would
+    be whole.
+    """
     try:
         yield
-    except _LOAD_ERRORS as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except CodError:
+        raise
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
         raise CodError(
             f"{name} cannot be loaded as a text classifier: {reason}",
             "give a model of a family that transformers knows, with safetensors weights; its own code is never run",
