@@ -25,7 +25,7 @@ def digest(value: object, digits: int = 16, *, sort_keys: bool = False) -> str:
 
 
 class Record(BaseModel):
-    """A frozen row of a JSONL file; a field that the record does not have is refused, and NaN, which is no JSON."""
+    """A frozen row of a JSONL file; a field that the record does not have is refused, and NaN or infinity, no JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -96,6 +96,8 @@ class TeacherReply(Record):
     ``question`` is the hash of the text and that of the whole chat; ``logprobs`` holds for each token its most
     probable alternatives, (token, natural log of p). The choices of one request share a key.
     """
+
+    model_config = ConfigDict(allow_inf_nan=True)  # a server may say that a token is impossible
 
     key: str
     question: str

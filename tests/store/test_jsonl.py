@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cod_cli.errors import CodError
-from cod_cli.records import Shot
+from cod_cli.records import Shot, SoftLabel
 from cod_cli.store.jsonl import read_jsonl, read_records, write_output, write_text
 
 
@@ -88,3 +88,12 @@ def test_a_last_line_that_a_kill_cut_short_is_left_out_where_that_may_be(tmp_pat
 def test_half_of_a_surrogate_pair_is_read_as_what_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "1", "text": "a\\ud83d b \\ud83d\\ude00", "label": "x"}\n')
     assert read_records(tmp_path / "a.jsonl", Shot)[0].text == "a? b 😀"
+
+
+def test_logits_that_are_no_numbers_are_refused_with_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "3-soft-labels.jsonl"
+    path.write_text(
+        '{"id": "a", "text_sha": "b", "logits": [NaN, 1.0], "teacher": "c", "source": "logits", "covered_mass": 1.0}\n'
+    )
+    with pytest.raises(CodError, match=r"3-soft-labels\.jsonl, line 1: logits\.0: Input should be a finite number"):
+        read_records(path, SoftLabel)
