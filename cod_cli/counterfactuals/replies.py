@@ -2,7 +2,8 @@
 
 A model is asked for the edited text alone. What it sends may be wrapped, introduced, explained or refused.
 Whatever could belong to either, wrapping or text, is decided by the source: the reading that is closest to
-it, word by word, wins, and nothing is taken off that the source has too.
+it, word by word, wins, and nothing is taken off that the source has too. A reply is read in a time that grows with its
+length: patterns begin at the first of several spaces only, and what is many times the source is not read to its end.
 """
 
 import itertools
@@ -22,10 +23,11 @@ _TAG = (
 )
 
 
-_TAGGED = re.compile(rf"<({_TAG})>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+_ANY_TAG = re.compile(rf"<(/?)({_TAG})>", re.IGNORECASE)
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>")
 _STRAY_TAG = re.compile(rf"^\s*</?{_TAG}>|</?{_TAG}>\s*$", re.IGNORECASE)
-_FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)\n?[ \t]*```", re.DOTALL)
-_END_TOKEN = re.compile(r"\s*(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
+_FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)```", re.DOTALL)
+_END_TOKEN = re.compile(r"(?<!\s)\s*+(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _STRUCK = re.compile(r"~~.*?~~\s*")
 _EDITED = r"edited|modified|revised|rewritten|reworded|changed|updated|corrected|new|final|minimal\w*|counterfactual"
@@ -67,8 +69,8 @@ _CHATTER = re.compile(
 
 
 _TAIL = re.compile(
-    r"\s*[(\[](?:note|changed|i changed|edited|explanation|replaced)\b[^)\]]*[)\]]\s*$"
-    r"|\s+(?:\*\*)?(?:note|explanation|changes made)(?:\*\*)?\s*[:：].*$",
+    r"(?<!\s)\s*+[(\[](?:note|changed|i changed|edited|explanation|replaced)\b[^)\]]{0,1000}+[)\]]\s*$"
+    r"|(?<!\s)\s++(?:\*\*)?(?:note|explanation|changes made)(?:\*\*)?\s*[:：].*$",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -95,6 +97,8 @@ _COMMENT = re.compile(
 _QUOTES = ('""', "''", "“”", "‘’", "«»", "»«", "„“", "„”", "「」", "『』", "``", "**")
 # Above this share of changed words a reply is another text, so what it says of itself may be believed.
 _FAR = 0.5
+# A reply is read as far as so many times the source and some characters more, and so many readings are weighed.
+_TIMES, _MORE, _READINGS = 4, 4000, 500
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def read_reply(choice: Choice, source: str) -> Reading:
     rejected = _by_finish_reason(choice)
     if rejected:
         return rejected
-    said = _END_TOKEN.sub("", _without_thoughts(choice.text, source)).strip()
+    said = _without_thoughts(choice.text, source).strip()[: _TIMES * len(source) + _MORE]
+    said = _END_TOKEN.sub("", said).strip()
     if not said:
         return Reading(None, "empty", "the reply holds no text")
     if _REFUSAL.search(said) and not _REFUSAL.search(source) and _distance(said, source) > _FAR:
@@ -145,7 +150,7 @@ def edited_text(said: str, source: str) -> str:
     for mark in ("**", "~~"):
         if mark in text and mark not in source:
             text = _STRUCK.sub("", text) if mark == "~~" else text.replace(mark, "")
-    candidates = list(_candidates(text, source))
+    candidates = list(itertools.islice(_candidates(text, source), _READINGS))
     kept = [c for c in candidates if _ASIDE.search(source) or not _ASIDE.search(c)]
     bare = [_bare(candidate, source) for candidate in kept or candidates]
     texts = [c for c in bare if c and (_CHATTER.search(source) or not _CHATTER.search(c))]
@@ -157,18 +162,25 @@ def _without_thoughts(text: str, source: str) -> str:
     """What stands behind a reasoning model's thoughts; nothing where it never came to an end."""
     if "think>" in source:
         return text
-    text = re.sub(r"<think(?:ing)?>.*?</think(?:ing)?>", "", text, flags=re.DOTALL)
-    behind: str = re.split(r"</think(?:ing)?>", text)[-1]
-    return re.split(r"<think(?:ing)?>", behind)[0]
+    kept: list[str] = []
+    end, thinking = 0, False
+    for tag in _THOUGHT.finditer(text):
+        closing = bool(tag.group(1))
+        if closing and not thinking:
+            kept = []
+        elif not closing and not thinking:
+            kept.append(text[end : tag.start()])
+        thinking, end = not closing, tag.end()
+    return "".join(kept if thinking else [*kept, text[end:]])
 
 
 def _unpacked(text: str, source: str) -> str:
     """The inside of fences, tags or a JSON object."""
     if "```" not in source and (fenced := _FENCED.search(text)):
         text = fenced.group(1)
-    tagged = [match for match in _TAGGED.finditer(text) if f"<{match.group(1)}" not in source]
+    tagged = [inside for name, inside in _tagged(text) if f"<{name}" not in source]
     if tagged:
-        text = tagged[-1].group(2)
+        text = tagged[-1]
     if not _STRAY_TAG.search(source):
         text = _STRAY_TAG.sub("", _STRAY_TAG.sub("", text))
     text = text.strip()
@@ -177,10 +189,29 @@ def _unpacked(text: str, source: str) -> str:
     return text
 
 
+def _tagged(text: str) -> Iterator[tuple[str, str]]:
+    """Name and inside of each tag that is closed; those inside another are part of it."""
+    tags = list(_ANY_TAG.finditer(text))
+    closings: dict[str, list[re.Match[str]]] = {}
+    for tag in reversed(tags):
+        if tag.group(1):
+            closings.setdefault(tag.group(2).casefold(), []).append(tag)
+    end = 0
+    for tag in tags:
+        if tag.group(1) or tag.start() < end:
+            continue
+        ahead = closings.get(tag.group(2).casefold(), [])
+        while ahead and ahead[-1].start() < tag.end():
+            ahead.pop()
+        if ahead:
+            yield tag.group(2), text[tag.end() : ahead[-1].start()]
+            end = ahead[-1].end()
+
+
 def _from_json(text: str) -> str:
     try:
         values = [value for value in json.loads(text).values() if isinstance(value, str)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return values[-1] if values else text
 

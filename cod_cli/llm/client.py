@@ -15,11 +15,11 @@ from time import perf_counter
 from typing import Any, Self, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletion
 
-from cod_cli.llm.endpoint import Dialect, NoReplyError, RejectedError, api_key, endpoint_url, explain, scrub
+from cod_cli.errors import CodError
+from cod_cli.llm.endpoint import Dialect, NoReplyError, RejectedError, api_key, endpoint_url, explain, hide_key, scrub
 from cod_cli.llm.journal import Journal
-from cod_cli.llm.messages import MALFORMED, Choice, Outcome, Request, read_choice, read_usage
+from cod_cli.llm.messages import Choice, Outcome, Request, read_completion
 from cod_cli.llm.pacing import Limits, Pace, Spent, StopError
 from cod_cli.llm.prices import Expected, Price, expected_tokens, tokens_in
 from cod_cli.store.cache import Cache
@@ -192,7 +192,15 @@ class Client:
         """Make the SDK's client when the first request has to be sent: without a key nothing can be."""
         if self._sdk is None:
             timeout = openai.Timeout(self._limits.timeout, connect=min(self._limits.timeout, _CONNECT_S))
-            self._sdk = openai.AsyncOpenAI(api_key=api_key(), base_url=self.endpoint, max_retries=0, timeout=timeout)
+            key = api_key()
+            try:
+                self._sdk = openai.AsyncOpenAI(api_key=key, base_url=self.endpoint, max_retries=0, timeout=timeout)
+            except Exception as error:
+                # httpx reads proxies and certificates from the environment, and has no error of its own for either.
+                raise CodError(
+                    f"no connection to {self.endpoint} can be made ready: {scrub(str(error))}",
+                    "check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY (http or https) and SSL_CERT_FILE, SSL_CERT_DIR",
+                ) from None
 
     async def _hang_up(self, sdk: openai.AsyncOpenAI) -> None:
         # A caller that was interrupted has not cancelled what it asked for; none of it may reach a closed journal.
@@ -207,11 +215,10 @@ class Client:
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
         try:
-            outcome = await self._answer(request)
+            self._write(request, await self._answer(request), deliver)
         except Exception as error:
+            # Whatever it is, the caller waits for it.
             deliver(error)
-        else:
-            self._write(request, outcome, deliver)
 
     async def _answer(self, request: Request) -> Outcome:
         """Send a request until there is a reply or no hope."""
@@ -256,7 +263,7 @@ class Client:
             started = perf_counter()
             try:
                 async with asyncio.timeout(self._limits.timeout):
-                    completion = await self._sdk.chat.completions.create(**parameters)
+                    response = await self._sdk.chat.completions.with_raw_response.create(**parameters)
             except (openai.APITimeoutError, TimeoutError):
                 raise NoReplyError(f"{self.endpoint} gave no answer within {self._limits.timeout:g} s") from None
             except openai.APIStatusError as error:
@@ -267,35 +274,29 @@ class Client:
             except openai.APIConnectionError as error:
                 cause = scrub(str(error.__cause__ or "")) or type(error.__cause__ or error).__name__
                 raise NoReplyError(f"no connection to {self.endpoint} ({cause})", unreachable=True) from None
-            except (openai.APIError, ValueError) as error:
-                raise self._no_completion(scrub(str(error))) from None
             else:
-                return self._outcome(completion, perf_counter() - started, expected)
+                return self._outcome(response.content, perf_counter() - started, expected)
 
     def _explained(self, error: openai.APIStatusError) -> Exception:
         headers = {name.lower(): value for name, value in error.response.headers.items()}
         body = error.body if error.body is not None else error.response.text
         return explain(error.status_code, headers, body, endpoint=self.endpoint, model=self.model)
 
-    def _no_completion(self, what: str) -> NoReplyError:
+    def _outcome(self, body: bytes, latency_s: float, expected: Expected) -> Outcome:
         self._heard = True
-        return NoReplyError(f"{self.endpoint} sends something that is no chat completion ({what})")
-
-    def _outcome(self, completion: object, latency_s: float, expected: Expected) -> Outcome:
-        if not isinstance(completion, ChatCompletion):
-            raise self._no_completion("a page of text; does --base-url end in /v1?")
-        if completion.choices is None:
-            raise self._no_completion(scrub(str((completion.model_extra or {}).get("error", "it has no choices"))))
-        self._heard = True
-        choices = tuple(read_choice(choice.to_dict(mode="python")) for choice in completion.choices)
-        choices = choices or (Choice("", MALFORMED),)
-        usage = read_usage(completion.usage.to_dict() if completion.usage is not None else None)
+        try:
+            completion = read_completion(body)
+        except ValueError as error:
+            what = scrub(str(error))
+            raise NoReplyError(f"{self.endpoint} sends something that is no chat completion ({what})") from None
+        choices, usage = tuple(map(hide_key, completion.choices)), completion.usage
         if usage is None:  # not told: the estimate counts, so that a cap on the cost still holds
             paid = expected.prompt, sum(tokens_in(choice.text) for choice in choices)
         else:
             paid = usage["prompt_tokens"], usage["completion_tokens"]
         self._pace.paid(*paid, expected, self._price)
-        return Outcome(choices, completion.model or self.model, usage, latency_s)
+        model = self.model if completion.model in (self.model, None, "") else scrub(completion.model)
+        return Outcome(choices, model, usage, latency_s)
 
 
 def _put(done: "SimpleQueue[Any]", number: int, request: Request, outcome: Outcome | BaseException) -> None:

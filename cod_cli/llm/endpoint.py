@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.llm.messages import Request
+from cod_cli.llm.messages import Choice, Request
 from cod_cli.llm.pacing import StopError
 
 log = logging.getLogger(__name__)
 
 OPENAI = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"
+_NO_KEY = "none"
 # Longer than this nobody wants to watch a command wait: it ends, and the same command goes on later.
 LONGEST_WAIT = 300.0
 _BROKE = {"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"}
@@ -54,15 +55,29 @@ def endpoint_url(base_url: str | None) -> str:
         UsageError: it is no http address, or carries a secret, which would end up in files.
     """
     url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.username or parts.password or parts.query:
-        raise UsageError("the base URL holds a user name, a password or a query", f"put the key into {KEY} instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    # Wherever they stand: an address that cannot be read may hold a secret, too.
+    if any(mark in url for mark in "@?#;"):
+        raise UsageError(
+            "the base URL holds a user name, a password, parameters or a query", f"put the key into {KEY} instead"
+        )
+    if not _is_http(url):
         raise UsageError(f"the base URL {url!r} is no http address", "write it as http://localhost:8000/v1")
     return url
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        return (
+            parts.scheme in ("http", "https")
+            and bool(host)
+            and parts.port != 0
+            and url.isprintable()
+            and " " not in url
+        )
+    except ValueError:
+        return False
 
 
 def api_key() -> str:
@@ -71,9 +86,9 @@ def api_key() -> str:
     Raises:
         CodError: there is none, or it holds what no key has; it is never shown.
     """
-    key = os.environ.get(KEY, "").strip()
+    key = _key()
     if not key:
-        raise CodError(f"{KEY} is not set", f"export {KEY}=…; a local server takes any value: export {KEY}=none")
+        raise CodError(f"{KEY} is not set", f"export {KEY}=…; a local server takes any value: export {KEY}={_NO_KEY}")
     if not (key.isascii() and key.isprintable()):
         raise CodError(f"{KEY} holds characters that no key has", "copy the key again, without spaces or line ends")
     return key
@@ -81,12 +96,30 @@ def api_key() -> str:
 
 def scrub(text: str) -> str:
     """A server's message on one short line, without the key and without control characters."""
-    key = os.environ.get(KEY, "").strip()
-    if len(key) >= 8:
-        text = text.replace(key, "[key]")
+    key = _key()
+    # A key as short as a word is one only where it stands by itself.
+    if key and key != _NO_KEY:
+        text = re.sub(re.escape(key) if len(key) >= 8 else rf"(?<!\w){re.escape(key)}(?!\w)", "[key]", text)
     text = re.sub(r"\b(sk|key)-[\w*.-]{6,}", "[key]", text)
+    text = re.sub(r"//[^/\s@]+@", "//[secret]@", text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def hide_key(choice: Choice) -> Choice:
+    """A reply without the key, should the server send it back; what a local server takes for one may be a word."""
+    key = _key()
+    if len(key) < 8 or (key.isalpha() and len(key) < 20):
+        return choice
+    logprobs = choice.logprobs and tuple(
+        tuple((token.replace(key, "[key]"), value) for token, value in position) for position in choice.logprobs
+    )
+    reason = choice.finish_reason and choice.finish_reason.replace(key, "[key]")
+    return Choice(choice.text.replace(key, "[key]"), reason, logprobs)
+
+
+def _key() -> str:
+    return os.environ.get(KEY, "").strip()
 
 
 def explain(

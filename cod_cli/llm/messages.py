@@ -1,12 +1,11 @@
 """What is asked of an LLM, and what it answers: plain data, independent of any client.
 
-Generators and teachers make a `Request` and the client gives an `Outcome` for it. The ``read_`` functions make the
-parts of an outcome from a completion's JSON, however a server has it. Journal and cache know a request by its keys.
+Generators and teachers make a `Request` and the client gives an `Outcome` for it. `read_completion` and the other
+``read_`` functions make an outcome's parts of what a server sends. Journal and cache know a request by its keys.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeGuard
@@ -18,6 +17,8 @@ TopLogprobs = tuple[tuple[str, float], ...]
 # Finish reasons beside the servers' own (stop, length, content_filter).
 REFUSED = "refusal"
 MALFORMED = "malformed"
+# No number of tokens and no log-probability lies above it.
+_COUNTABLE = 2**53
 
 
 @dataclass(frozen=True)
@@ -129,23 +130,73 @@ class _Kept:
 _KEPT = TypeAdapter(_Kept)
 
 
-def read_choice(choice: Mapping[str, Any]) -> Choice:
+@dataclass(frozen=True)
+class Completion:
+    """What a server's answer holds: at least one choice, and the model and usage (see `read_usage`) where it says."""
+
+    choices: tuple[Choice, ...]
+    model: str | None = None
+    usage: dict[str, int] | None = None
+
+
+def read_completion(body: bytes) -> Completion:
+    """The one place that makes a reply of what a server sends, whatever its JSON holds: it has been paid for.
+
+    What is no choice is a malformed one; a model, a finish reason or a usage of an odd kind counts as not told.
+
+    Raises:
+        ValueError: it is no completion, says what it is instead, and may be asked for again.
+    """
+    try:
+        whole = json.loads(body, parse_int=_read_integer)
+    except RecursionError:
+        return Completion((Choice("", MALFORMED),))
+    except ValueError as error:
+        page = not body.lstrip().startswith((b"{", b"["))
+        raise ValueError("a page of text; does --base-url end in /v1?" if page else str(error)) from None
+    if not isinstance(whole, Mapping):
+        raise ValueError("a page of text; does --base-url end in /v1?")
+    listed = whole.get("choices")
+    if listed is None:
+        raise ValueError(str(whole.get("error", "it has no choices")))
+    choices = tuple(map(read_choice, listed)) if _is_list(listed) else ()
+    return Completion(
+        choices or (Choice("", MALFORMED),), _read_text(whole.get("model")), read_usage(whole.get("usage"))
+    )
+
+
+def read_choice(choice: object) -> Choice:
     """One choice of a completion, as JSON."""
-    message = choice.get("message")
-    if not isinstance(message, Mapping):
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         return Choice("", MALFORMED)
     if message.get("refusal"):
-        return Choice(_utf8(str(message["refusal"])), REFUSED)
-    content = message.get("content")
-    text = _utf8(content) if isinstance(content, str) else ""
-    return Choice(text, choice.get("finish_reason"), read_logprobs(choice.get("logprobs")))
+        return Choice(_read_text(message["refusal"]) or "", REFUSED)
+    text = _read_content(message.get("content"))
+    if text is None:
+        return Choice("", MALFORMED)
+    return Choice(text, _read_text(choice.get("finish_reason")), read_logprobs(choice.get("logprobs")))
+
+
+def _read_content(content: object) -> str | None:
+    """A message's text: as a whole, or the parts of it that are text; None where it is neither."""
+    if content is None:
+        return ""
+    if _is_list(content):
+        parts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+        return "".join(_read_text(part) or "" for part in parts)
+    return _read_text(content)
 
 
 def read_usage(usage: object) -> dict[str, int] | None:
-    """Tokens paid for, None where the server does not say."""
+    """Tokens paid for, None where the server does not say, or says what no count can be."""
     if not isinstance(usage, Mapping):
         return None
-    return {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
+    told = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
+    counts: dict[str, Any] = {name: 0 if count is None else count for name, count in told.items()}
+    if not all(_is_number(count) and count >= 0 for count in counts.values()):
+        return None
+    return {name: int(count) for name, count in counts.items()}
 
 
 def read_logprobs(logprobs: object) -> tuple[TopLogprobs, ...] | None:
@@ -173,7 +224,9 @@ def _alternatives(listed: object) -> TopLogprobs:
         pairs = [(top.get("token"), top.get("logprob")) for top in listed if isinstance(top, Mapping)]
     else:
         return ()
-    return tuple((_utf8(token), float(value)) for token, value in pairs if isinstance(token, str) and _is_number(value))
+    return tuple(
+        (text, float(value)) for token, value in pairs if (text := _read_text(token)) is not None and _is_number(value)
+    )
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
@@ -181,9 +234,15 @@ def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number of a size that one can count with: neither infinite nor none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _COUNTABLE
 
 
-def _utf8(text: str) -> str:
+def _read_integer(digits: str) -> int | float:
+    # Python refuses integers of thousands of digits; a reply must not be lost for one.
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def _read_text(value: object) -> str | None:
     # A lone surrogate cannot stand in a file; what is used now must be what is read again later.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else None

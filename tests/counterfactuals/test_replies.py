@@ -1,5 +1,7 @@
 """Replies as real models write them, and what is left of them."""
 
+import time
+
 import pytest
 
 from cod_cli.counterfactuals.replies import Reading, read_reply
@@ -182,3 +184,38 @@ def test_the_finish_reason_decides_before_the_text(choice: Choice, status: str) 
 def test_an_unknown_finish_reason_is_no_obstacle() -> None:
     assert read(GOOD, finish_reason=None).text == GOOD
     assert read(GOOD, finish_reason="eos").text == GOOD
+
+
+RUNS = {
+    "spaces": "the film is" + " " * 200_000 + "clever",
+    "tabs": "the film is" + "\t" * 200_000 + "clever",
+    "notes": "(note " * 40_000,
+    "thoughts": "<think>" * 40_000,
+    "tags": "<text>" * 40_000 + "</edit>",
+    "end tokens": "</s> " * 40_000 + "x",
+    "a fence": "```\n" + " " * 200_000 + "x",
+    "lines": "a\n" * 100_000,
+    "sentences": "A. " * 100_000,
+    "an object": '{"a":' * 50_000,
+    "ten megabytes": "the film is clever " * 500_000,
+}
+
+
+@pytest.mark.parametrize("reply", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("source", [BAD, "the film is dull . " * 200], ids=["short", "long"])
+def test_no_reply_takes_long_to_be_read(reply: str, source: str) -> None:
+    started = time.process_time()
+    read(reply, source)
+    # Seconds where this machine is slow; each of these took from sixteen seconds to minutes.
+    assert time.process_time() - started < 5
+
+
+def test_thoughts_are_left_out_wherever_they_stand_and_whether_they_end_or_not() -> None:
+    assert read(f"so <think>a <think> b</think> c</think>{GOOD}").text == GOOD
+    assert read(f"{GOOD}<thinking>is it so? </s>").text == GOOD
+    assert read(f"a thought</think><think>another</think>{GOOD}").text == GOOD
+    assert read(f"<think>{GOOD}").status == "empty"
+
+
+def test_the_last_tag_that_is_closed_holds_the_text() -> None:
+    assert read(f"<text>{BAD}</text> <edit> <output><text>{GOOD}</TEXT>").text == GOOD

@@ -1,8 +1,11 @@
 """The client: what it sends, when it tries again, when it stops, and that nothing paid for is lost."""
 
+import contextlib
+import gc
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -279,6 +282,48 @@ def test_the_key_is_sent_and_stands_nowhere_else(llm: FakeLLM, tmp_path: Path) -
     assert KEY not in path.read_text(encoding="utf-8")
     assert KEY not in str(outcomes)
     assert "[key]" in str(outcomes)
+
+
+def test_the_key_in_an_error_of_the_connection_is_not_shown() -> None:
+    # The answer's first line is no HTTP, and stands in what the client says.
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_with_the_key, args=(server,), daemon=True).start()
+        with Session(backoff=0.001) as session:
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+            with Client("m", session, base_url=url) as asking:
+                [(_, outcome)] = asking.ask([request()])
+    assert KEY not in str(outcome.error)
+    assert "[key]" in str(outcome.error)
+
+
+def _answer_with_the_key(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(f"HTTP/1.1 200 OK\r\nbad {KEY}\r\n\r\n".encode())
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1"),
+        ("HTTPS_PROXY", "gopher://127.0.0.1:1"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_FILE", __file__),
+    ],
+)
+def test_a_proxy_or_a_certificate_that_cannot_be_used_is_an_error_that_names_the_variables(
+    name: str, value: str, llm: FakeLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(CodError, match=r"no connection to .* can be made ready") as caught:
+        ask_one(llm)
+    assert name in str(caught.value.hint)
+    # The SDK closes what it has half made when that is collected, should a loop run then.
+    del caught
+    gc.collect()
 
 
 # What some servers do not take

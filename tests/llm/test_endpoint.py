@@ -18,13 +18,33 @@ def test_the_address_is_the_option_then_the_environment_then_openai(monkeypatch:
     assert endpoint_url("http://localhost:2/v1") == "http://localhost:2/v1"
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://host/v1", "http://", "/v1", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1",
+        "ftp://host/v1",
+        "http://",
+        "/v1",
+        "http://[::1",
+        "http://host:port/v1",
+        "http://host:99999/v1",
+        "http://a\x00b/v1",
+        "http://a b/v1",
+        "http://" + "a" * 70 + ".org/v1",
+    ],
+)
 def test_an_address_that_is_none_is_an_error(url: str) -> None:
     with pytest.raises(UsageError, match="is no http address"):
         endpoint_url(url)
 
 
-@pytest.mark.parametrize("url", ["http://me:s3cret@host/v1", "http://host/v1?key=s3cret", "https://s3cret@host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://me:s3cret@host/v1", "http://host/v1?key=s3cret", "https://s3cret@host", "me:s3cret@host/v1"),
+        *("http://host/v1#s3cret", "http://host/v1;key=s3cret", "http://[::1?key=s3cret", "//me:s3cret@host/v1"),
+    ],
+)
 def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         endpoint_url(url)
@@ -51,6 +71,23 @@ def test_messages_of_servers_are_one_short_line_without_keys(monkeypatch: pytest
     assert "sk-proj" not in said
     assert "\x1b" not in said
     assert len(said) == 200
+
+
+@pytest.mark.parametrize("key", ["abc", "k", "pass+1"])
+def test_a_short_key_is_taken_out_of_messages_where_it_stands_by_itself(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert scrub(f"bad key {key}: token{key}s") == f"bad key [key]: token{key}s"
+
+
+def test_what_local_servers_are_given_for_a_key_is_a_word_like_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert scrub("there is none") == "there is none"
+
+
+def test_a_password_in_the_address_of_a_proxy_is_taken_out_of_messages() -> None:
+    assert "s3cret" not in scrub("Unknown scheme for proxy URL 'socks9://me:s3cret@host:1'")
 
 
 @pytest.mark.parametrize(
