@@ -1,5 +1,6 @@
 """Model cards: what a model folder says about itself on the Hub and to whoever opens it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def _public(model: str) -> str:
 
 def _card(name: str, intro: str, labels: Sequence[str], facts: Mapping[str, object], tags: Sequence[str]) -> ModelCard:
     data = ModelCardData(library_name="transformers", pipeline_tag="text-classification", tags=["cod", *tags])
-    table = "\n".join(f"| {key} | {value} |" for key, value in facts.items())
-    lines = [f"# {name}", intro, f"Labels: {', '.join(labels)}", "| | |\n|---|---|\n" + table, _USE]
+    table = "\n".join(f"| {key} | {_literal(value)} |" for key, value in facts.items())
+    lines = [
+        f"# {_literal(name)}",
+        intro,
+        f"Labels: {', '.join(map(_literal, labels))}",
+        "| | |\n|---|---|\n" + table,
+        _USE,
+    ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
+
+
+def _literal(value: object) -> str:
+    """A value on one line that Markdown shows as it is: labels come from data, and a card is shown as a page."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", line)

@@ -125,3 +125,13 @@ def test_a_local_teacher_is_recorded_so_that_it_is_found_from_any_folder(
     monkeypatch.chdir(teacher_folder.parent)
     assert LabelSettings(teacher=teacher_folder.name).results()["teacher"] == str(teacher_folder)
     assert LabelSettings(teacher="org/name").results()["teacher"] == "org/name"
+
+
+def test_an_interrupt_while_modules_are_imported_ends_without_a_traceback() -> None:
+    code = (
+        "import sys\nfrom cod_cli.__main__ import main\n"
+        "class Interrupted:\n    def find_spec(self, name, *_):\n        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: interrupted; nothing was begun\n")
