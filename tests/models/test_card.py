@@ -8,7 +8,14 @@ from cod_cli.records import TeacherOrigin
 
 def card(*labels: str, source: str = "reviews.csv") -> str:
     teacher = TeacherOrigin.model_construct(
-        rows=8, source=source, split="train", steps=2, parameters=9, labels=list(labels), settings={"model": "a/b"}
+        rows=8,
+        source=source,
+        split="train",
+        steps=2,
+        parameters=9,
+        labels=list(labels),
+        settings={"model": "a/b"},
+        validation=[],
     )
     return str(teacher_card("t", teacher))
 
