@@ -4,7 +4,7 @@ import dataclasses
 import errno
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -40,7 +40,12 @@ def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) ->
             fields = {name: _tupled(values.pop(name)) for name in options_of(settings)}
             # What is given with its default value is given, too.
             named = frozenset(name for name in fields if _source(context, name) != "DEFAULT")
-            with_exit_codes(ui, lambda: function(**values, settings=settings(**fields, named=named), ui=ui))
+
+            def act() -> None:
+                _require_utf8({**values, **fields})
+                function(**values, settings=settings(**fields, named=named), ui=ui)
+
+            with_exit_codes(ui, act)
 
         run.__name__ = function.__name__
         run.__doc__ = function.__doc__
@@ -73,6 +78,22 @@ def with_exit_codes(ui: Ui, action: Callable[[], Any]) -> None:
         where = f"{error.filename}: " if error.filename else ""
         ui.error(CodError(f"{where}{error.strerror}", _HINTS.get(error.errno, "check the path and its disk")))
         raise typer.Exit(1) from None
+
+
+def _require_utf8(values: Mapping[str, Any]) -> None:
+    """Refuse a name that is not UTF-8, as file systems may have them: manifests and error messages are."""
+    for value in values.values():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, str | Path) and not _is_utf8(str(item)):
+                raise UsageError(f"{item} is not UTF-8", "rename it, or give a link to it whose name is")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _source(context: typer.Context, name: str) -> str:
@@ -135,11 +156,19 @@ def _read_config(context: typer.Context, path: Path) -> dict[str, Any]:
     values = read_yaml(path, "give --config a YAML file")
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options", "write one `name: value` a line")
-    known = {flag.lstrip("-").replace("-", "_"): p.name for p in context.command.params for flag in p.opts}
+    options = [p for p in context.command.params if p.param_type_name == "option" and p.name != "config"]
+    known = {flag.lstrip("-").replace("-", "_"): p.name for p in options for flag in p.opts}
     names = {str(key): known.get(str(key).replace("-", "_")) for key in values}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:
         raise UsageError(f"{path} has unknown options: {', '.join(unknown)}", f"known: {', '.join(sorted(known))}")
-    repeatable = {p.name for p in context.command.params if getattr(p, "multiple", False)}
+    flags = {p.name for p in options if getattr(p, "is_flag", False)}
+    for key, value in values.items():
+        if isinstance(value, bool) and names[str(key)] not in flags:
+            raise UsageError(
+                f"{path}: {key} is {str(value).lower()}, as YAML reads yes, no, on and off",
+                f"put quotes around a text: {key}: 'yes'; or write a number",
+            )
+    repeatable = {p.name for p in options if getattr(p, "multiple", False)}
     named = {str(names[str(key)]): value for key, value in values.items()}
     return {name: [value] if name in repeatable and isinstance(value, str) else value for name, value in named.items()}

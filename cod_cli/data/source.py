@@ -6,6 +6,7 @@ White space around a text is not part of it. One file is one split, called ``all
 """
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_table
 from cod_cli.data.tasks import TASKS, Task, task_named
 from cod_cli.errors import CodError
 from cod_cli.store.jsonl import file_sha
+
+log = logging.getLogger(__name__)
 
 ONE_FILE = "all"
 _SPLIT_FILES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -234,7 +237,8 @@ class _Selection:
 
     def usable(self, rows: Rows, prefix: str) -> tuple[list[Row], Dropped]:
         kept: list[Row] = []
-        seen: set[str] = set()
+        seen: dict[str, str | None] = {}
+        torn = 0
         why = {kind.name: 0 for kind in fields(Dropped)}
         for count, (number, row) in enumerate(rows.read(self._columns()), start=1):
             where = f"{rows.where}, {rows.unit} {number}"
@@ -243,10 +247,17 @@ class _Selection:
             reason = self._reason(text, raw, seen)
             if reason:
                 why[reason] += 1
+                torn += reason == "duplicate" and raw not in (None, seen[text])
                 continue
-            seen.add(text)
+            seen[text] = raw
             label = self.labelling.name(raw, row, where) if self.labelling and raw is not None else None
             kept.append(Row(f"{prefix}/{count}", text, label))
+        if torn:
+            log.warning(
+                "%s: %s rows have a text that stands there with another label before, which counts",
+                rows.where,
+                f"{torn:,}",
+            )
         if not kept:
             reasons = ", ".join(f"{n} {reason}" for reason, n in why.items() if n) or "it is empty"
             raise CodError(f"{rows.where} has no usable row: {reasons}", "look at the file and its columns")

@@ -110,6 +110,28 @@ def test_an_unknown_option_in_the_file_is_named(tmp_path: Path) -> None:
     assert "shotz" in failed.stderr
 
 
+@pytest.mark.parametrize("key", ["config", "run", "help"])
+def test_what_is_no_option_is_unknown_in_the_file(key: str, tmp_path: Path, data: Path) -> None:
+    (tmp_path / "options.yaml").write_text(f"data: {data}\n{key}: x\n", encoding="utf-8")
+    failed = cod("sample", tmp_path / "run", "--config", tmp_path / "options.yaml")
+    assert (failed.exit_code, "unknown options: " + key in failed.stderr) == (2, True)
+
+
+def test_a_yes_is_no_seed(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "options.yaml").write_text(f"data: {data}\nforce: yes\nseed: yes\n", encoding="utf-8")
+    failed = cod("sample", tmp_path / "run", "--config", tmp_path / "options.yaml")
+    assert (failed.exit_code, "seed is true, as YAML reads yes" in failed.stderr) == (2, True)
+
+
+def test_a_folder_is_no_file_of_options(tmp_path: Path, data: Path) -> None:
+    assert cod("sample", tmp_path / "run", "--data", data, "--config", tmp_path).exit_code == 2
+
+
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path, data: Path) -> None:
+    failed = cod("sample", os.fsdecode(bytes(tmp_path) + b"/\xff"), "--data", data, "-k", 4)
+    assert (failed.exit_code, "is not UTF-8" in failed.stderr) == (2, True)
+
+
 def test_json_is_one_document_on_stdout(tmp_path: Path, data: Path) -> None:
     done = cod("sample", tmp_path / "run", "--data", data, "-k", "4", "--json")
     assert json.loads(done.stdout)["counts"]["shots"] == 4

@@ -338,3 +338,11 @@ def test_validation_is_scored_on_where_there_is_no_test(tmp_path: Path):
     assert load_table(str(tmp_path), default_splits=eval_splits(str(tmp_path))).split == "test"
     file = str(tmp_path / "train.jsonl")
     assert load_table(file, default_splits=eval_splits(file)).split == "all"
+
+
+def test_a_text_with_two_labels_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [("a", "x"), ("b", "y"), ("a", "y"), ("b", "y"), ("a", "x")]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "label": name}) + "\n" for text, name in rows))
+    assert [(row.text, row.label) for row in load_table(str(path)).rows] == [("a", "x"), ("b", "y")]
+    assert caplog.messages == [f"{path}: 1 rows have a text that stands there with another label before, which counts"]
