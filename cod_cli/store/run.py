@@ -202,6 +202,10 @@ class SweepFolder:
         """One of its runs, by its folder within the sweep's."""
         return Run(self.folder / folder)
 
+    def traceback(self, folder: str, name: str) -> Path:
+        """Where the traceback goes of what nobody foresaw, in an arm or a step of one of its runs."""
+        return self.folder / folder / f"failed-{name}.txt"
+
     def read(self) -> SweepPlan | None:
         """What it compares, None where nothing was swept here yet."""
         if not self.path.exists():

@@ -2,10 +2,12 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -17,7 +19,6 @@ import torch
 from cod_cli.errors import CodError, PartialError
 from cod_cli.evaluation.arms import Reached
 from cod_cli.records import SweepCell, SweepPlan
-from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
@@ -29,6 +30,7 @@ from cod_cli.stages.sweep.estimate import SweepEstimate, estimate
 from cod_cli.stages.sweep.grid import Grid, RunPlan
 from cod_cli.stages.sweep.gridfile import parse_grid, read_grid, shipped
 from cod_cli.stages.sweep.status import reached, scores_of, status
+from cod_cli.store.jsonl import write_text
 from cod_cli.store.locks import alone
 from cod_cli.store.run import Run, SweepFolder
 from cod_cli.ui import Ui
@@ -174,48 +176,63 @@ def _worker(threads: int) -> None:
 
 
 def _finish(folder: SweepFolder, plan: RunPlan, drop_weights: bool) -> _Finished:
-    """Do what is missing of one run; an error of the user's stays with the arms that it concerns."""
+    """Do what is missing of one run; an error stays with the arms that it concerns, whatever it is."""
     started = perf_counter()
     run, ui = folder.run(plan.folder), Ui.silent()
     missing = [arm for arm in plan.arms if status(folder, plan, arm) != "done"]
     errors: dict[str, CodError | None] = dict.fromkeys(missing)
-    try:
-        with ui.listening():
-            without = _prepare(run, plan, ui)
-            for arm in missing:
-                errors[arm] = without.get(plan.arms[arm].mix) or _train(run, plan.arms[arm], ui)
-            if not all(errors.values()):
-                evaluate(run, plan.eval, ui)
-    except CodError as error:
-        errors = {arm: known or error for arm, known in errors.items()}
+
+    def attempt(name: str, work: Callable[[], object]) -> CodError | None:
+        return _problem(work, folder.traceback(plan.folder, name))
+
+    without: dict[str, CodError] = {}
+    with ui.listening():
+        common = attempt("preparation", lambda: _prepare(run, plan, ui, attempt, without))
+        for arm in missing:
+            train = partial(distill, run, plan.arms[arm], ui)
+            errors[arm] = common or without.get(plan.arms[arm].mix) or attempt(arm, train)
+        if not all(errors.values()):
+            common = attempt("scoring", lambda: evaluate(run, plan.eval, ui))
+    errors = {arm: known or common for arm, known in errors.items()}
     if drop_weights:
         _drop_weights(run)
     return _Finished(errors, round(perf_counter() - started, 2))
 
 
-def _prepare(run: Run, plan: RunPlan, ui: Ui) -> dict[str, CodError]:
-    """Everything up to the labels; why a rival could not be made, by its kind."""
-    failed: dict[str, CodError] = {}
+def _problem(work: Callable[[], object], path: Path) -> CodError | None:
+    """What kept the work from its end, None where nothing did; the traceback of what nobody foresaw is in ``path``."""
+    try:
+        work()
+    except CodError as error:
+        return error
+    # Lack of memory, a full disk, a defect in any library: hours of other cells wait behind this one.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        try:
+            write_text(path, traceback.format_exc())
+        except OSError:
+            return CodError(reason, f"its traceback could not be written to {path}")
+        return CodError(reason, f"its traceback stands in {path}")
+    return None
+
+
+def _prepare(
+    run: Run,
+    plan: RunPlan,
+    ui: Ui,
+    attempt: Callable[[str, Callable[[], object]], CodError | None],
+    without: dict[str, CodError],
+) -> None:
+    """Everything up to the labels; ``without`` gets why a rival could not be made, by its kind."""
     sample(run, plan.sample, ui)
     if plan.counterfact is not None:
         counterfact(run, plan.counterfact, ui)
     for settings in [plan.rival.of(kind) for kind in plan.rival.kinds] if plan.rival else []:
-        try:
-            rival(run, settings, ui)
-        except CodError as error:
-            failed[settings.kind] = error
+        if (error := attempt(settings.kind, partial(rival, run, settings, ui))) is not None:
+            without[settings.kind] = error
     label(run, plan.label, ui)
     if plan.held_out is not None:
         counterfact(run, plan.held_out, ui)
-    return failed
-
-
-def _train(run: Run, settings: DistillSettings, ui: Ui) -> CodError | None:
-    try:
-        distill(run, settings, ui)
-    except CodError as error:
-        return error
-    return None
 
 
 def _one_line(error: CodError) -> str:

@@ -149,6 +149,20 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, grid: dict[s
     assert "2 of 4 cells failed" in problem.message
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_that_nobody_foresaw_fails_its_cell_alone(tmp_path: Path, grid: dict[str, Any], jobs: int) -> None:
+    folder = tmp_path / "out" / "data" / "k4-s0"
+    (folder / "2-eda.jsonl" / "in-the-way").mkdir(parents=True)
+    arms = [{"mix": "eda"}, {"mix": "shots"}]
+    result = run(tmp_path, {**grid, "seeds": [0], "arms": arms}, jobs=jobs)
+    assert [cell.status for cell in result.plan.cells] == ["failed", "done"]
+    assert "IsADirectoryError" in str(result.plan.cells[0].error)
+    assert "Traceback" in (folder / "failed-eda.txt").read_text()
+    problem = result.problem()
+    assert problem is not None
+    assert problem.exit_code == 1
+
+
 def test_a_rival_that_waits_for_an_llm_leaves_the_others_alone(
     tmp_path: Path, grid: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
