@@ -76,10 +76,10 @@ TrainingRow: TypeAlias = "Shot | Counterfactual"
 def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counterfactual]") -> list[list[TrainingRow]]:
     """The groups of rows that a mix trains on, in the order of the shots.
 
-    ``shots`` takes the k shots, ``all`` adds every CFE, ``cod`` always takes exactly k rows: it walks the shots
-    and takes each with its CFEs; at the first group that does not fit, the rows still free go to that shot and the
-    next ones, alone. A CFE whose shot is not there is left out. A rival takes its rows in the place of CFEs; of real
-    texts, made from no shot, k/2 beside as many shots, or all beside all where the budget is another.
+    ``shots`` takes the k shots, ``all`` adds the first CFE of each class, ``cod`` always takes exactly k rows: it walks
+    the shots and takes each with these CFEs; at the first group that does not fit, the rows still free go to that shot
+    and the next ones, alone. A CFE whose shot is not there is left out. A rival takes its rows in the place of CFEs; of
+    real texts, made from no shot, k/2 beside as many shots, or all beside all where the budget is another.
     """
     require_mix(mix)
     if mix == "shots":
@@ -88,7 +88,8 @@ def select(mix: str, shots: "Sequence[Shot]", counterfactuals: "Iterable[Counter
         return _beside(shots, list(counterfactuals), everything=mix in OTHER_BUDGET)
     derived = defaultdict(list)
     for counterfactual in counterfactuals:
-        derived[counterfactual.shot_id].append(counterfactual)
+        if not counterfactual.is_further:
+            derived[counterfactual.shot_id].append(counterfactual)
     groups: list[list[TrainingRow]] = [[shot, *derived[shot.id]] for shot in shots]
     return groups if mix == "all" else _equal_budget(groups)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from cod_cli.ui import printable
 
 # The stages pull in torch, and a command needs only its own: a view may import that, it is loaded by then.
 if TYPE_CHECKING:
+    from cod_cli.counterfactuals.quality import ContrastSummary
     from cod_cli.stages.cache import CacheResult
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
@@ -77,10 +79,35 @@ def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
         "not asked for": counts["not_asked"],
     }
     line += "".join(f", {number} {name}" for name, number in parts.items() if number)
-    return Group(
-        tables.quality(result.quality),
-        _next(line, _after_counterfact(result)),
-    )
+    if result.contrast is None:
+        return Group(tables.quality(result.quality), _next(line, _after_counterfact(result)))
+    said = _contrast(result.contrast, result.counts["shots"])
+    # Where the teacher cannot be turned, nothing else matters.
+    first, last = (said[:1], said[1:]) if result.mostly_unturned else ([], said)
+    done = _next("\n".join([line, *last]), _after_counterfact(result))
+    return Group(*map(printable, first), tables.quality(result.quality), done)
+
+
+def _contrast(found: ContrastSummary, shots: int) -> list[str]:
+    """What stands beside the first CFEs, in words; what no edit turned comes first."""
+    lines = []
+    if found.semifactuals_only:
+        lines.append(
+            f"no edit turns the teacher on {found.semifactuals_only} of {shots} shots: they have semifactuals only, "
+            "and balanced mixes take none of those"
+        )
+    further = _by_class("further counterfactuals", found.further, found.further_edit_ratio, found.judge_agrees_further)
+    kept = _by_class("semifactuals", found.semifactuals, found.semifactuals_edit_ratio, found.judge_agrees_semifactuals)
+    copies = f"; {found.near_copies} near-copies left out" if found.near_copies else ""
+    return [*lines, f"beside them {further} and {kept}{copies}"]
+
+
+def _by_class(name: str, counts: Mapping[str, int], ratio: float | None, judged: float | None) -> str:
+    """How many there are, how many of each class, how large their edits are, and how often a judge agrees."""
+    parts = [f"{number} {label}" for label, number in counts.items()]
+    parts += [f"mean edit ratio {ratio:.2f}"] if ratio is not None else []
+    parts += [f"the judge agrees with {judged:.0%}"] if judged is not None else []
+    return f"{sum(counts.values())} {name}" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def _after_counterfact(result: CounterfactResult) -> str:
@@ -92,6 +119,11 @@ def _plan(plan: CounterfactPlan) -> RenderableType:
     lines = [_estimate("all shots", plan.everything), _estimate("--for-mix cod", plan.for_mix_cod)]
     if plan.checks is not None:
         lines.append(_estimate(f"checks by {plan.teacher}, at least", plan.checks))
+    if plan.one_more is not None:
+        lines.append(_estimate(f"each further CFE (--per-shot, now {plan.per_shot}), at least", plan.one_more))
+    if plan.one_semifactual is not None:
+        now = "those written anyway" if plan.semifactuals is None else plan.semifactuals
+        lines.append(_estimate(f"each semifactual (--semifactuals, now {now}), at most", plan.one_semifactual))
     retries = f"first attempts only; up to {plan.max_attempts} where a reply does not flip. Nothing was sent."
     return printable("\n".join([*lines, retries]))
 
@@ -121,7 +153,8 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
     if isinstance(result, LabelPlan):
         return printable(_estimate(f"{result.teacher}, {result.rows} rows", result.estimate) + ". Nothing was sent.")
     counts = result.counts
-    also = f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
+    also = f", {counts['semifactuals']} semifactuals" if counts.get("semifactuals") else ""
+    also += f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
     line = (
         f"{counts['shots']} shots{also} and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
@@ -203,7 +236,12 @@ def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) ->
     if isinstance(result, RejectedAttempts):
         attempts = tables.attempts(result.attempts, result.sources)
         return Group(tables.counts("Attempts", result.counts), attempts)
-    return printable(result.text) if isinstance(result, PromptText) else tables.quality(result.quality)
+    if isinstance(result, PromptText):
+        return printable(result.text)
+    quality = tables.quality(result.quality)
+    if result.contrast is None:
+        return quality
+    return Group(quality, printable("\n".join(_contrast(result.contrast, result.shots))))
 
 
 def sweep(result: SweepResult | SweepEstimate) -> RenderableType:

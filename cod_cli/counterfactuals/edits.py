@@ -1,6 +1,6 @@
 """Words, edit ratios and edit spans: how far a counterfactual is from its shot, and where."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -39,6 +39,27 @@ class Span:
     source_end: int
     target_start: int
     target_end: int
+
+
+def column_names(text: str, columns: Sequence[str]) -> list[str]:
+    """The names of ``columns`` that open the lines of a text, where it was put together of ``name: value`` lines."""
+    return [match.group(1) for match in _names_in(text, columns)]
+
+
+def column_tokens(text: str, columns: Sequence[str]) -> frozenset[int]:
+    """The positions of the tokens of these names, which no edit may change."""
+    ends = [(match.start(1), match.end(1)) for match in _names_in(text, columns)]
+    positions, end = set(), 0
+    for position, token in enumerate(tokenize(text)):
+        start = end + len(token.space)
+        end = start + len(token.text)
+        positions |= {position} if any(left <= start < right for left, right in ends) else set()
+    return frozenset(positions)
+
+
+def _names_in(text: str, columns: Sequence[str]) -> "Iterator[regex.Match[str]]":
+    if columns:
+        yield from regex.finditer(rf"^({'|'.join(map(regex.escape, columns))}):\s", text, regex.MULTILINE)
 
 
 def words(text: str) -> list[str]:

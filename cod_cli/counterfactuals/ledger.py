@@ -3,11 +3,15 @@
 A *case* is a (shot, target) pair that a counterfactual is wanted for. Whatever is settled is kept on disk.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cod_cli.counterfactuals.contrast import ContrastSets
 from cod_cli.counterfactuals.edits import edit_ratio, n_edits
 from cod_cli.counterfactuals.generators.base import EditRequest, Generator, Proposal
+from cod_cli.counterfactuals.generators.editor import Editor
+from cod_cli.counterfactuals.quality import NEAR_COPIES
 from cod_cli.counterfactuals.verify import TAKEN, Verdict
 from cod_cli.records import Attempt, AttemptStatus, Counterfactual, Manifest, Shot
 from cod_cli.store.jsonl import write_records
@@ -85,6 +89,9 @@ class Case:
 
     ``turn`` says which generator writes now; all its prompts write. ``closed`` cases are settled, ``unanswered`` ones
     got no answer in this run and are left for the next. ``earlier`` are the attempts of a run before, or of none.
+    ``known`` are the texts that were accepted in a run before, for a case that is gone through again for the sake of
+    what stands beside its CFE; ``row`` is what stands on disk for them. ``text`` is the CFE's own, whatever somebody
+    made of its row since.
     """
 
     shot: Shot
@@ -96,6 +103,9 @@ class Case:
     turn: int = 0
     closed: bool = False
     unanswered: bool = False
+    known: frozenset[str | None] = frozenset()
+    row: Counterfactual | None = None
+    text: str | None = None
 
     @property
     def open(self) -> bool:
@@ -146,6 +156,10 @@ class Case:
             if other is not winner and other.best:
                 other.outdone("accepted", f"{winner.name} flips with an edit that is no larger")
         verdict, self.closed, self.unanswered = winner.best, True, False
+        self.text = verdict.text
+        if verdict.text in self.known:
+            self.counterfactual = self.row
+            return
         self.counterfactual = Counterfactual(
             id=f"{self.shot.id}~{self.target}",
             shot_id=self.shot.id,
@@ -173,6 +187,7 @@ class Ledger:
         wanted: the shots in order, each with the targets that a CFE is wanted for.
         chosen: by shot id the class that the teacher chooses on the shot; empty without a teacher.
         generators: who writes, in order; the next takes over what one has left open.
+        contrast: what stands beside the first CFEs; None for nothing.
     """
 
     def __init__(
@@ -181,8 +196,10 @@ class Ledger:
         wanted: Sequence[tuple[Shot, Sequence[str]]],
         chosen: Mapping[str, str],
         generators: Sequence[Generator],
+        contrast: ContrastSets | None = None,
     ) -> None:
         self.files = files
+        self.contrast = contrast
         self.generators = list(generators)
         several = sum(len(generator.prompts) for generator in generators) > 1
         self.groups = [[Case(shot, target, several) for target in targets] for shot, targets in wanted]
@@ -202,18 +219,74 @@ class Ledger:
         Accepted cases stay as they are, also where somebody has deleted or mended the row since. What
         an unfinished run left open starts again: replies that were paid for come from the journal.
         """
-        rows = {(row.shot_id, row.label): row for row in self.files.rows.peek()}
+        on_disk, by_case = self.files.rows.peek(), _by_case(self.files.read_attempts())
+        rows = {(row.shot_id, row.label): row for row in on_disk if not row.is_further}
         finished = manifest is not None and manifest.complete
-        for key, attempts in _by_case(self.files.read_attempts()).items():
+        settled = {}
+        for key, attempts in by_case.items():
+            accepted = frozenset(attempt.text for attempt in attempts if attempt.status == "accepted")
+            answered = all(attempt.status != "error" for attempt in attempts)
+            if answered and (accepted or finished):
+                settled[key] = accepted
+        again = self._resume_contrast(manifest, on_disk, by_case, settled)
+        for key, accepted in settled.items():
             case = self.cases.get(key)
             if case is None or case.closed:
                 continue
-            accepted = any(attempt.status == "accepted" for attempt in attempts)
-            answered = all(attempt.status != "error" for attempt in attempts)
-            if answered and (accepted or finished):
-                case.earlier, case.writers = attempts, []
+            if case.shot.id in again:
+                case.known, case.row = accepted, rows.get(key)
+            else:
+                case.earlier, case.writers = by_case[key], []
                 case.closed, case.counterfactual = True, rows.get(key)
                 self._texts |= {rows[key].text} if key in rows else set()
+
+    def _resume_contrast(
+        self,
+        manifest: Manifest | None,
+        rows: Sequence[Counterfactual],
+        attempts: Mapping[tuple[str, str], list[Attempt]],
+        settled: Collection[tuple[str, str]],
+    ) -> set[str]:
+        """Take over the families that are there; the ids of the shots whose cases must be gone through again.
+
+        What the teacher was shown for a shot is on no disk, so a family that an unfinished run has not settled is made
+        once more, from what the teacher and the journal know: nothing is asked twice.
+        """
+        file = self.files.semifactuals
+        if self.contrast is None or file is None:
+            return set()
+        old = file.manifest()
+        found: dict[str | None, list[Counterfactual]] = defaultdict(list)
+        for row in [*(row for row in rows if row.is_further), *file.peek()]:
+            found[row.shot_id].append(row)
+        asked: dict[str, list[Attempt]] = defaultdict(list)
+        for (shot_id, target), tried in attempts.items():
+            asked[shot_id] += tried if target.startswith("=") else []
+        again = set()
+        for group in filter(None, self.groups):
+            shot_id = group[0].shot.id
+            there = (old is not None and old.complete) or (shot_id in found and not self.contrast.asks_on)
+            if there and all(case.closed or (shot_id, case.target) in settled for case in group):
+                self.contrast.take_over(shot_id, found[shot_id], asked[shot_id])
+            else:
+                again.add(shot_id)
+        if manifest is not None and self.contrast.families:
+            self.contrast.earlier_near_copies = manifest.counts.get(NEAR_COPIES, 0)
+        return again
+
+    def gather(self) -> None:
+        """Settle the families of the shots whose cases are all closed; the editor searches on for them first."""
+        if self.contrast is None:
+            return
+        families = self.contrast.families
+        groups = [group for group in self.groups if group and group[0].shot.id not in families]
+        ready = [group for group in groups if all(case.closed for case in group)]
+        writer = self.generators[0]
+        if isinstance(writer, Editor):
+            self.contrast.search_on(writer, [(group[0].shot, [case.target for case in group]) for group in ready])
+        for group in ready:
+            texts = {case.target: case.text for case in group if case.text is not None}
+            self.contrast.settle(group[0].shot, texts)
 
     def asked(self, budget: int | None) -> list[Case]:
         """The open cases whose turn it is; with a budget only those that the equal-budget walk may need.
@@ -265,15 +338,36 @@ class Ledger:
         for case in self.cases.values():
             if case.unanswered:
                 self._accept_best(case)
+                case.closed = case.closed or self.contrast is not None
+        self.gather()
 
     def counterfactuals(self) -> list[Counterfactual]:
-        """The accepted CFEs in shot order."""
-        return [case.counterfactual for case in self.cases.values() if case.counterfactual]
+        """The accepted CFEs in shot order, each shot's further ones behind its first."""
+        further: dict[str | None, list[Counterfactual]] = defaultdict(list)
+        for row in self._contrast_rows()[0]:
+            further[row.shot_id].append(row)
+        rows = []
+        for group in filter(None, self.groups):
+            rows += [case.counterfactual for case in group if case.counterfactual] + further[group[0].shot.id]
+        return rows
+
+    def semifactuals(self) -> list[Counterfactual]:
+        """The edits on which the teacher keeps its choice, in shot order."""
+        return self._contrast_rows()[1]
+
+    def _contrast_rows(self) -> tuple[list[Counterfactual], list[Counterfactual]]:
+        if self.contrast is None:
+            return [], []
+        shots = [group[0].shot for group in self.groups if group]
+        return self.contrast.rows(shots, [case.text for case in self.cases.values() if case.text is not None])
 
     def attempts(self) -> list[Attempt]:
         """All attempts in shot order; where one was accepted while other writers are still trying, not yet."""
-        cases = (case for case in self.cases.values() if not (case.open and case.flipped))
-        return [attempt for case in cases for attempt in case.attempts]
+        rows: list[Attempt] = []
+        for group in filter(None, self.groups):
+            rows += [row for case in group if not (case.open and case.flipped) for row in case.attempts]
+            rows += self.contrast.attempts(group[0].shot) if self.contrast else []
+        return _numbered(rows)
 
     def texts(self) -> set[str]:
         """Every text that stands in the run: a new candidate must be none of them."""
@@ -295,16 +389,43 @@ class Ledger:
             "unanswered": unanswered,
             "not_asked": not_asked,
             "attempts": len(self.attempts()) - wrong,
+        } | self._contrast_counts()
+
+    def _contrast_counts(self) -> dict[str, int]:
+        """What stands beside the first CFEs; ``semifactuals_only`` are shots that no edit turned."""
+        if self.contrast is None:
+            return {}
+        further, semifactuals = self._contrast_rows()
+        turned = {row.shot_id for row in further} | {key[0] for key, case in self.cases.items() if case.flipped}
+        return {
+            "further": len(further),
+            "semifactuals": len(semifactuals),
+            NEAR_COPIES: self.contrast.near_copies,
+            "semifactuals_only": len({row.shot_id for row in semifactuals} - turned),
+            "further_unanswered": len(self.contrast.unanswered()),
         }
 
     def save(self) -> None:
-        """Bring both files up to date: first the rows, so that an accepted attempt always has its row."""
+        """Bring the files up to date: first the rows, so that an accepted attempt always has its row."""
+        if self.contrast is not None and self.files.semifactuals is not None:
+            write_records(self.files.semifactuals.path, self.semifactuals())
         write_records(self.files.rows.path, self.counterfactuals())
         write_records(self.files.attempts, self.attempts())
 
 
 def _is_wrong(case: Case) -> bool:
     return any(attempt.status == "teacher-wrong" for attempt in case.attempts)
+
+
+def _numbered(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Numbered from 1 for each shot and target."""
+    counted: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for row in attempts:
+        counted[row.shot_id, row.target] += 1
+        n = counted[row.shot_id, row.target]
+        rows.append(row if row.n == n else row.replace(n=n))
+    return rows
 
 
 def _by_case(attempts: Iterable[Attempt]) -> dict[tuple[str, str], list[Attempt]]:

@@ -7,6 +7,7 @@ Edits are measured on the texts as they stand, so a pair mended by hand counts a
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from cod_cli.records import Attempt, Counterfactual, Reply, Shot
 
 CaseKey = tuple[str | None, str]
 Edit = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+# The name under which a manifest counts texts that were left out of contrast sets.
+NEAR_COPIES = "near_copies"
 # English only: in another language the share of negation-only edits is 0.
 _NEGATORS = frozenset({"not", "no", "never", "none", "nothing", "nobody", "nowhere", "neither", "nor", "without"})
 _AUXILIARIES = frozenset({"do", "does", "did"})
@@ -34,6 +37,15 @@ class Work:
     attempts: Sequence[Attempt] = ()
     replies: Sequence[Reply] = ()
     price: Price | None = None
+
+    def firsts(self) -> "Work":
+        """The part that is about the first CFE of each case, semifactuals left out."""
+        return replace(
+            self,
+            cfes=[row for row in self.cfes if not row.is_further],
+            attempts=[row for row in self.attempts if not row.target.startswith("=")],
+            replies=[row for row in self.replies if not row.target.startswith("=")],
+        )
 
     def to(self, target: str) -> "Work":
         """The part that is about one target class."""
@@ -100,7 +112,8 @@ class QualityReport:
 
 
 def report(work: Work) -> QualityReport:
-    """Measure a run as a whole, by target class and by prompt."""
+    """Measure the first CFEs of a run as a whole, by target class and by prompt."""
+    work = work.firsts()
     targets = sorted({target for _, target in work.cases()})
     writers = dict.fromkeys(row.writer for row in work.attempts if row.writer)
     parts = {writer: measure(work.by(writer)) for writer in writers}
@@ -145,6 +158,50 @@ def measure(work: Work) -> Quality:
         cost_per_accepted=_share(work.price.of(*tokens), len(cfes)) if paid and work.price else None,
         judge_agrees=_share(sum(cfe.judge == cfe.label for cfe in judged), len(judged)),
     )
+
+
+@dataclass(frozen=True)
+class ContrastSummary:
+    """What stands beside the first CFEs: how many CFEs and semifactuals of each class, how large their edits are.
+
+    ``near_copies`` were left out. ``semifactuals_only`` counts the shots that no edit turned. The mean edit ratios, and
+    the share of each that the judge takes for its class, are null where there is nothing to divide by.
+    """
+
+    further: Mapping[str, int]
+    semifactuals: Mapping[str, int]
+    near_copies: int
+    semifactuals_only: int
+    further_edit_ratio: float | None
+    semifactuals_edit_ratio: float | None
+    judge_agrees_further: float | None
+    judge_agrees_semifactuals: float | None
+
+
+def contrast_summary(
+    cfes: Sequence[Counterfactual], semifactuals: Sequence[Counterfactual], *, near_copies: int
+) -> ContrastSummary:
+    """Count and measure contrast sets; ``cfes`` are all of a run, the first ones among them."""
+    further = [row for row in cfes if row.is_further]
+    return ContrastSummary(
+        further=dict(sorted(Counter(row.label for row in further).items())),
+        semifactuals=dict(sorted(Counter(row.label for row in semifactuals).items())),
+        near_copies=near_copies,
+        semifactuals_only=len({row.shot_id for row in semifactuals} - {row.shot_id for row in cfes}),
+        further_edit_ratio=_mean_ratio(further),
+        semifactuals_edit_ratio=_mean_ratio(semifactuals),
+        judge_agrees_further=_judge_agrees(further),
+        judge_agrees_semifactuals=_judge_agrees(semifactuals),
+    )
+
+
+def _mean_ratio(rows: Sequence[Counterfactual]) -> float | None:
+    return _share(sum(row.edit_ratio for row in rows), len(rows))
+
+
+def _judge_agrees(rows: Sequence[Counterfactual]) -> float | None:
+    judged = [row for row in rows if row.judge is not None]
+    return _share(sum(row.judge == row.label for row in judged), len(judged))
 
 
 def _as_written(cfe: Counterfactual, writer: str, text: str | None) -> Counterfactual:

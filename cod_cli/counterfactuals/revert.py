@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from cod_cli.counterfactuals.edits import Span, apply, edit_ratio, n_edits, spans, tokenize, words
 from cod_cli.metrics import flips
-from cod_cli.teachers.base import Teacher
+from cod_cli.teachers.base import Oracle
 
 # Up to so many spans every subset is tried: at most 63 texts a pair.
 EXHAUSTIVE = 6
@@ -41,7 +41,7 @@ class Minimal:
     minimal: bool
 
 
-def minimise(pairs: Sequence[Flip], teacher: Teacher) -> list[Minimal]:
+def minimise(pairs: Sequence[Flip], teacher: Oracle) -> list[Minimal]:
     """Undo edited spans of counterfactuals that flip the teacher, as many as possible.
 
     Up to six spans all subsets are tried and the one with the fewest changed tokens wins (the most
@@ -114,7 +114,7 @@ def _smallest_flip(
     return partials[min(flipped, key=lambda i: (partials[i].size, -_margin(after[i], target)))]
 
 
-def salient_words(teacher: Teacher, text: str, target: int, n: int = 3) -> list[str]:
+def salient_words(teacher: Oracle, text: str, target: int, n: int = 3) -> list[str]:
     """The words that speak most against the class ``target``: without them the teacher leans towards it (occlusion).
 
     Returns:

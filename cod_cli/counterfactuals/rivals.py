@@ -14,7 +14,7 @@ from cod_cli.counterfactuals.generators.editor import Choice, open_editor
 from cod_cli.counterfactuals.generators.file import open_pairs
 from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.counterfactuals.ledger import Ledger
-from cod_cli.counterfactuals.verify import Candidate, Verdict, Verifier, read_by, targets
+from cod_cli.counterfactuals.verify import Candidate, Verdict, Verifier, assign_targets, read_by
 from cod_cli.data.heldout import training_texts
 from cod_cli.data.source import Row
 from cod_cli.metrics import softmax
@@ -56,15 +56,15 @@ def open_ledger(
         kind: which rival.
         files: where it is kept.
         material: what it is made from.
-        target: nearest, all or a label, for kinds that change the class.
+        target: balanced, nearest, all or a label, for kinds that change the class.
         generators: who writes, in order.
     """
     labels = material.labels
     read = read_by(material.teacher, [] if kind in AUGMENTED else material.shots, labels)
-    wanted = [
-        (shot, [shot.label] if kind in _KEEP_THE_CLASS else targets(shot, labels, read.logits.get(shot.id), target))
-        for shot in material.shots
-    ]
+    if kind in _KEEP_THE_CLASS:
+        wanted = [(shot, [shot.label]) for shot in material.shots]
+    else:
+        wanted = list(zip(material.shots, assign_targets(material.shots, labels, read.logits, target), strict=True))
     # Whoever does not ask the teacher does not know that it is wrong about a shot.
     return RivalLedger(kind, files, wanted, read.chosen if RIVALS[kind].flips else {}, generators)
 

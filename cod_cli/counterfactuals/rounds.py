@@ -1,20 +1,23 @@
 """The rounds of asking and judging that fill a ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Any, TypeVar
 
+from cod_cli.counterfactuals.contrast import Ask, ContrastSets, Writer
 from cod_cli.counterfactuals.generators.base import Generator, Proposal
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator
 from cod_cli.counterfactuals.ledger import Case, Ledger
+from cod_cli.counterfactuals.quality import NEAR_COPIES
 from cod_cli.counterfactuals.verify import Candidate, Judge, Verifier
 from cod_cli.errors import PartialError
 from cod_cli.llm.prices import Price, find_price, total_usage
-from cod_cli.records import Manifest
+from cod_cli.records import Counterfactual, Manifest
 from cod_cli.settings.shared import LLMOptions
+from cod_cli.store.artifact import Artifact
 from cod_cli.store.run import CounterfactualFiles
 from cod_cli.teachers.base import Teacher
 from cod_cli.ui import Ui
@@ -35,6 +38,8 @@ def forget_empty_start(files: CounterfactualFiles) -> None:
         return
     if all(attempt.status in ("error", "teacher-wrong") for attempt in files.read_attempts()):
         files.rows.meta.unlink()
+        if files.semifactuals:
+            files.semifactuals.meta.unlink(missing_ok=True)
 
 
 def _nothing_paid() -> tuple[dict[str, int], float | None]:
@@ -50,6 +55,7 @@ class Terms:
         seed: the one among them that manifests name apart.
         model: the LLM that may write, None without one; ``price`` is its, None where nobody knows it.
         accept_partial: finish the file although cases are without an answer.
+        before: the values that options had before there were such options.
         teacher_usage: tells the tokens of what an LLM that is the teacher was paid for, and their cost; nothing where
             the teacher is none.
     """
@@ -59,6 +65,7 @@ class Terms:
     model: str | None = None
     price: Price | None = None
     accept_partial: bool = False
+    before: Mapping[str, Any] | None = None
     teacher_usage: Callable[[], tuple[dict[str, int], float | None]] = _nothing_paid
 
     @classmethod
@@ -67,7 +74,9 @@ class Terms:
     ) -> "Terms":
         """As the options of a command say."""
         price = find_price(options.model, options.price) if options.model else None
-        return cls(options.results(), options.seed, options.model, price, options.accept_partial, teacher_usage)
+        return cls(
+            options.results(), options.seed, options.model, price, options.accept_partial, teacher_usage=teacher_usage
+        )
 
 
 def fill(
@@ -88,24 +97,33 @@ def fill(
     """
     files = ledger.files
     earlier = files.rows.manifest()
-    manifest = files.rows.begin(
+    manifest = _begin(files.rows, files, terms, teacher)
+    beside = _begin(files.semifactuals, files, terms, teacher) if files.semifactuals and ledger.contrast else None
+    judged_by = judge.name if judge else earlier.judge if earlier else None
+    meter = _Meter(ledger, manifest, teacher)
+    _work(ledger, verifier, budget, meter, ui)
+    manifests = (manifest.replace(judge=judged_by), beside.replace(judge=judged_by) if beside else None)
+    _close(ledger, *manifests, judge, terms, meter.queries)
+
+
+def _begin(
+    file: Artifact[Counterfactual], files: CounterfactualFiles, terms: Terms, teacher: Teacher | None
+) -> Manifest:
+    return file.begin(
         terms.settings,
         labels=files.shots.require().labels,
         seed=terms.seed,
         teacher=teacher.fingerprint if teacher else None,
         inputs=[files.shots.path],
+        before=terms.before,
     )
-    judged_by = judge.name if judge else earlier.judge if earlier else None
-    meter = _Meter(files, manifest, teacher)
-    _work(ledger, verifier, budget, meter, ui)
-    _close(ledger, manifest.replace(judge=judged_by), judge, terms, meter.queries)
 
 
 @dataclass(frozen=True)
 class _Meter:
     """Counts what the teacher is asked, on disk as it goes: a kill does not make the pairs look cheaper."""
 
-    files: CounterfactualFiles
+    ledger: Ledger
     manifest: Manifest
     teacher: Teacher | None
 
@@ -116,14 +134,19 @@ class _Meter:
 
     def save(self) -> None:
         """Bring the manifest up to date."""
-        self.files.rows.note(self.manifest.replace(counts={QUERIES: self.queries}))
+        contrast = self.ledger.contrast
+        counts = {QUERIES: self.queries} | ({NEAR_COPIES: contrast.near_copies} if contrast else {})
+        self.ledger.files.rows.note(self.manifest.replace(counts=counts))
 
 
 def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter, ui: Ui) -> None:
     """Ask, judge and record until no case is open; what is settled is saved also when interrupted."""
     try:
+        ledger.gather()  # of shots that the teacher is wrong about nothing is asked
         while cases := ledger.asked(budget):
             _round(ledger, cases, verifier, meter, ui)
+        while ledger.contrast and (asks := ledger.contrast.open_asks()):
+            _further_round(ledger, ledger.contrast, asks, meter, ui)
     finally:
         ledger.save()
 
@@ -131,11 +154,13 @@ def _work(ledger: Ledger, verifier: Verifier, budget: int | None, meter: _Meter,
 def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Meter, ui: Ui) -> None:
     """One more attempt at each of these cases, all of which are one generator's turn."""
     generator = ledger.generators[cases[0].turn]
+    _name_writer(ledger, generator)
     requests = [writer.request() for case in cases for writer in case.waiting()]
     started, done = perf_counter(), 0
     with ui.progress(f"Writing counterfactuals ({generator.name})", total=len(requests)) as advance:
         for proposals in _chunks(generator.propose(requests)):
             _settle(ledger, proposals, verifier)
+            ledger.gather()
             done += len(proposals)
             rate = done / (perf_counter() - started)
             advance(len(proposals), detail=f"{_standing(ledger, generator)}, {rate:.2g} a second")
@@ -143,10 +168,35 @@ def _round(ledger: Ledger, cases: Sequence[Case], verifier: Verifier, meter: _Me
             meter.save()
 
 
+def _further_round(ledger: Ledger, contrast: ContrastSets, asks: Sequence[Ask], meter: _Meter, ui: Ui) -> None:
+    """Ask an LLM once more for what each of these families lacks."""
+    generator = ledger.generators[0]
+    _name_writer(ledger, generator, asked=True)
+    requests = [contrast.request(ask, generator.prompts[0]) for ask in asks]
+    with ui.progress(f"Writing further edits ({generator.name})", total=len(requests)) as advance:
+        for proposals in _chunks(generator.propose(requests)):
+            try:
+                contrast.answer(proposals)
+            except PartialError as error:  # an LLM that is the teacher has not answered
+                contrast.answer([Proposal(p.request, (), "error", error.message) for p in proposals])
+            advance(len(proposals), detail=_standing(ledger, generator))
+            ledger.save()
+            meter.save()
+
+
+def _name_writer(ledger: Ledger, generator: Generator, *, asked: bool = False) -> None:
+    """Say whose texts the teacher is shown from now on."""
+    if ledger.contrast:
+        only = generator.prompts[0] if len(generator.prompts) == 1 else None
+        ledger.contrast.witness.writer = Writer(generator.name, only, asked)
+
+
 def _standing(ledger: Ledger, generator: Generator) -> str:
     """What the progress line says: accepted, failed, spent."""
     counts = ledger.counts()
     line = f"{counts['accepted']} accepted, {counts['not_flipped']} failed"
+    if ledger.contrast:
+        line += f", {counts['further']} further, {counts['semifactuals']} semifactuals"
     if isinstance(generator, OpenAIGenerator):
         spent = generator.spent
         line += f", {spent.calls} requests, {spent.prompt_tokens + spent.completion_tokens:,} tokens"
@@ -186,15 +236,20 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, terms: Terms, queries: int) -> None:
+def _close(
+    ledger: Ledger, manifest: Manifest, beside: Manifest | None, judge: Judge | None, terms: Terms, queries: int
+) -> None:
     """Finish the files; raise where cases are still without an answer."""
     if terms.accept_partial:
         ledger.accept_partial()
         ledger.save()
     counts = {**ledger.counts(), QUERIES: queries}
-    complete = not counts["unanswered"] or terms.accept_partial
+    complete = terms.accept_partial or not (counts["unanswered"] or counts.get("further_unanswered"))
     usage, cost = _paid(ledger.files, terms)
-    rows = ledger.counterfactuals()
+    rows, kept = ledger.counterfactuals(), ledger.semifactuals()
+    if beside and ledger.files.semifactuals:
+        own = {name: counts[name] for name in ("semifactuals", NEAR_COPIES, "semifactuals_only")}
+        ledger.files.semifactuals.finish(beside, judge.judge(kept) if judge else kept, complete=complete, counts=own)
     ledger.files.rows.finish(
         manifest.replace(price=(terms.price.prompt, terms.price.completion) if terms.price else None),
         judge.judge(rows) if judge else rows,
@@ -205,9 +260,11 @@ def _close(ledger: Ledger, manifest: Manifest, judge: Judge | None, terms: Terms
     )
     if not complete:
         reasons = Counter(attempt.reason for attempt in ledger.attempts() if attempt.status == "error")
+        lacking = f"{counts['unanswered']} of {counts['cases']} counterfactuals"
+        if not counts["unanswered"]:
+            lacking = f"{counts['further_unanswered']} of the requests for further edits"
         raise PartialError(
-            f"{counts['unanswered']} of {counts['cases']} counterfactuals are without an answer:"
-            f" {reasons.most_common(1)[0][0]}",
+            f"{lacking} are without an answer: {reasons.most_common(1)[0][0]}",
             "the same command asks again for just those; --accept-partial closes the stage without them",
         )
 

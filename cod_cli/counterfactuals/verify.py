@@ -3,20 +3,25 @@
 Also what must be known before: what the teacher says of the shots, and so which class each is to be edited into.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cod_cli.counterfactuals.edits import edit_ratio, n_edits, spans, tokenize
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from cod_cli.counterfactuals.edits import column_names, edit_ratio, n_edits, spans, tokenize
 from cod_cli.counterfactuals.revert import Flip, Minimal, minimise, salient_words
 from cod_cli.errors import CodError, UsageError
 from cod_cli.metrics import flips, softmax
 from cod_cli.records import AttemptStatus, Counterfactual, Shot
 from cod_cli.settings.shared import TeacherSpec
-from cod_cli.teachers.base import Logits, Teacher
+from cod_cli.teachers.base import Logits, Oracle, Teacher
 from cod_cli.teachers.open import load_teacher
 
 # A short text needs room: up to this many changed words are never "too far".
 ALWAYS_NEAR = 3
+# Farther away than any class.
+_NEVER = -1e9
 TAKEN = "the same text stands in the run already"
 
 
@@ -48,13 +53,16 @@ class Verdict:
     minimal: bool | None = None
 
 
-def gate(candidate: Candidate, taken: set[str], max_edit_ratio: float) -> tuple[AttemptStatus, str] | None:
+def gate(
+    candidate: Candidate, taken: Collection[str], max_edit_ratio: float, columns: Sequence[str] = ()
+) -> tuple[AttemptStatus, str] | None:
     """Why a candidate need not be shown to the teacher, or None.
 
     Args:
         taken: texts that stand in the run already.
         max_edit_ratio: word-level edits allowed, as a share of the longer text's words; three words
             always are.
+        columns: those whose names stand before their values in the texts: an edit must leave the names alone.
     """
     source, text = candidate.shot.text, candidate.text
     if not text.strip():
@@ -63,6 +71,8 @@ def gate(candidate: Candidate, taken: set[str], max_edit_ratio: float) -> tuple[
         return "unchanged", "the text came back as it was"
     if text in taken:
         return "duplicate", TAKEN
+    if column_names(text, columns) != column_names(source, columns):
+        return "malformed", f"it changes the name of a column ({', '.join(columns)}); only the values may change"
     if n_edits(source, text) > ALWAYS_NEAR and (ratio := edit_ratio(source, text)) > max_edit_ratio:
         return "too-far", f"edit ratio {ratio:.2f} is above {max_edit_ratio:g}"
     return None
@@ -76,15 +86,23 @@ class Verifier:
         labels: the run's classes in order.
         max_edit_ratio: see `gate`.
         revert: whether needless edits are undone.
+        columns: see `gate`.
     """
 
     def __init__(
-        self, teacher: Teacher | None, labels: Sequence[str], *, max_edit_ratio: float, revert: bool = True
+        self,
+        teacher: Oracle | None,
+        labels: Sequence[str],
+        *,
+        max_edit_ratio: float,
+        revert: bool = True,
+        columns: Sequence[str] = (),
     ) -> None:
         self.teacher = teacher
         self.labels = list(labels)
         self.max_edit_ratio = max_edit_ratio
         self.revert = revert
+        self.columns = columns
 
     def judge(self, candidates: Sequence[Candidate], taken: set[str]) -> list[Verdict]:
         """A verdict for each candidate, in order; the teacher sees all that pass the gates in one batch."""
@@ -92,7 +110,7 @@ class Verifier:
         seen: set[tuple[str | None, str, str]] = set()
         verdicts: list[Verdict | None] = []
         for candidate in candidates:
-            rejected = gate(candidate, taken, self.max_edit_ratio)
+            rejected = gate(candidate, taken, self.max_edit_ratio, self.columns)
             mine = (candidate.prompt, candidate.target, candidate.text)
             if rejected is None and mine in seen:
                 rejected = "duplicate", "another candidate is the same text"
@@ -116,7 +134,7 @@ class Verifier:
         final = self.teacher.logits(left, families=families)
         return [self._verdict(*row) for row in zip(candidates, texts, before, final, strict=True)]
 
-    def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Teacher) -> list[Minimal]:
+    def _revert(self, candidates: Sequence[Candidate], flipped: Sequence[bool], teacher: Oracle) -> list[Minimal]:
         chosen = [c for c, flip in zip(candidates, flipped, strict=True) if flip]
         pairs = [Flip(c.shot.text, c.text, self.index_of(c), c.shot.id) for c in chosen]
         if not self.revert:
@@ -184,6 +202,33 @@ def targets(shot: Shot, labels: Sequence[str], logits: Sequence[float] | None, t
         raise UsageError("--target nearest needs a teacher", "add --teacher, or use --target all")
     ranked = sorted(labels, key=lambda label: -logits[labels.index(label)])
     return [label for label in ranked if label not in (shot.label, ranked[0])][:1]
+
+
+def assign_targets(
+    shots: Sequence[Shot], labels: Sequence[str], logits: Mapping[str, Sequence[float]], target: str
+) -> list[list[str]]:
+    """For each shot the classes that a CFE of it is written for; ``logits`` are the teacher's, by shot id.
+
+    ``balanced``: one class each, so that every class is a target as often as it is a label, and the targets are as
+    near to their shots as that allows; a shot that could only be edited into its own class, or into the teacher's
+    choice for it, goes to the nearest one instead. Everything else as `targets` has it.
+    """
+    if target != "balanced" or len(labels) < 3 or not logits:
+        wanted = "nearest" if target == "balanced" else target
+        return [targets(shot, labels, logits.get(shot.id), wanted) for shot in shots]
+    nearness = np.array([_nearness(shot, labels, logits[shot.id]) for shot in shots])
+    places = np.array([labels.index(shot.label) for shot in shots])  # a place for each class as often as it is a label
+    _, chosen = linear_sum_assignment(nearness[:, places], maximize=True)
+    return [
+        [labels[place]] if row[place] > _NEVER else targets(shot, labels, logits[shot.id], "nearest")
+        for shot, row, place in zip(shots, nearness, places[chosen], strict=True)
+    ]
+
+
+def _nearness(shot: Shot, labels: Sequence[str], logits: Sequence[float]) -> list[float]:
+    """By how many logits each class is behind the teacher's choice, at most 0; the classes that are no target, last."""
+    own = {shot.label, labels[int(np.argmax(logits))]}
+    return [_NEVER if label in own else value - max(logits) for label, value in zip(labels, logits, strict=True)]
 
 
 class Judge:

@@ -1,19 +1,30 @@
 """Options of `cod counterfact`."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import CHECKS, DATA, LLM, option
 from cod_cli.settings.shared import DRY_RUN, LLMOptions
 
+# The editor's further texts cost no money, and 16 of a class train a student as well as 32 do.
+EDITED = 16
 Generator = Literal["openai", "editor", "file"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CounterfactSettings(LLMOptions):
-    """Options of `cod counterfact`."""
+    """Options of `cod counterfact`.
+
+    ``target``, ``per_shot`` and ``semifactuals`` are None where nobody has said them: `resolved` says what that means.
+    """
+
+    # What a manifest of a version without these options stands for.
+    BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType({"per_shot": 1, "semifactuals": 0})
 
     generator: Annotated[
         Generator,
@@ -27,7 +38,34 @@ class CounterfactSettings(LLMOptions):
         Literal["editor"] | None,
         option(help="Who closes what the LLM leaves open: editor, the teacher-guided edits.", panel=LLM),
     ] = None
-    target: Annotated[str, option(help="Class to flip to: nearest, all, or a label's name.", panel=CHECKS)] = "nearest"
+    target: Annotated[
+        str | None,
+        option(
+            help="Class to flip to: balanced (each class as often as it is a label, the default), nearest, all, or a"
+            " label's name.",
+            panel=CHECKS,
+        ),
+    ] = None
+    per_shot: Annotated[
+        int | None,
+        option(
+            "--per-shot",
+            help="Keep up to so many different CFEs for each shot and target, to train on; else 16 by the editor, and"
+            " by an LLM, which must be asked for more, 1.",
+            panel=CHECKS,
+            min=1,
+        ),
+    ] = None
+    semifactuals: Annotated[
+        int | None,
+        option(
+            "--semifactuals",
+            help="Keep up to so many edits of each shot that do not turn the teacher; else as many as --per-shot, and"
+            " of an LLM those that it wrote anyway.",
+            panel=CHECKS,
+            min=0,
+        ),
+    ] = None
     max_edit_ratio: Annotated[
         float,
         option(help="Largest share of words an edit may change; three words always may.", panel=CHECKS, min=0, max=1),
@@ -65,6 +103,8 @@ class CounterfactSettings(LLMOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.semifactuals and not self.teacher:
+            raise UsageError("--semifactuals are edits that do not turn a teacher", "add --teacher, or leave them out")
         if self.held_out is None and self.split is not None:
             raise UsageError(
                 "--split is for held-out pairs; the shots have theirs from `cod sample`", "add --held-out N"
@@ -80,3 +120,33 @@ class CounterfactSettings(LLMOptions):
             )
         if self.fallback and not self.teacher:
             raise UsageError(f"--fallback {self.fallback} needs a teacher to guide it", "add --teacher")
+
+    def resolved(self, recorded: Mapping[str, Any] | None = None) -> Self:
+        """The same options with nothing left open.
+
+        Args:
+            recorded: the settings of a file that was begun before; what was not said is as it is there. Pairs that are
+                held out have neither further CFEs nor semifactuals.
+        """
+        if self.held_out is not None:
+            fresh: Mapping[str, Any] = self.BEFORE
+        elif self.generator == "editor":
+            fresh = {"per_shot": EDITED, "semifactuals": EDITED if self.per_shot is None else self.per_shot}
+        else:
+            fresh = {"per_shot": 1, "semifactuals": None if self.per_shot is None else self.per_shot}
+        if not self.teacher:
+            fresh = {**fresh, "semifactuals": 0}
+        unsaid = {"target": "balanced", **fresh}
+        if recorded is not None:
+            unsaid = {"target": "nearest", **self.BEFORE} | {k: v for k, v in recorded.items() if k in unsaid}
+        said: dict[str, Any] = {"target": self.target}
+        if self.held_out is None:
+            said |= {"per_shot": self.per_shot, "semifactuals": self.semifactuals}
+        return dataclasses.replace(self, **unsaid | {name: value for name, value in said.items() if value is not None})
+
+    def results(self) -> dict[str, Any]:
+        """As elsewhere; what is still left open is no setting."""
+        values = super().results()
+        names = ("target", "per_shot", "semifactuals") if self.per_shot is None else ("target",)
+        left_open = {name for name in names if values[name] is None}
+        return {name: value for name, value in values.items() if name not in left_open}

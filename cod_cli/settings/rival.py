@@ -18,7 +18,7 @@ class RivalSettings(LLMOptions):
         str, option("--kind", help=f"Which rivals to make: {', '.join(RIVALS)}.", panel=CHECKS, metavar="KIND[,KIND…]")
     ]
     target: Annotated[
-        str | None, option(help="Class to flip to: nearest, all, or a label; else as the CFEs.", panel=CHECKS)
+        str | None, option(help="Class to flip to: balanced, nearest, all, or a label; else as the CFEs.", panel=CHECKS)
     ] = None
     prompt: Annotated[
         tuple[str, ...],
@@ -47,6 +47,8 @@ class RivalSettings(LLMOptions):
     def results(self) -> dict[str, Any]:
         """As elsewhere; a kind that no LLM writes does not depend on one's options."""
         values = super().results()
+        if self.target is None:  # as the CFEs, whatever that is
+            del values["target"]
         if any(RIVALS[kind].llm for kind in self.kinds):
             return values
         own = {field.name for field in dataclasses.fields(TeacherOptions)} | {"kind", "target", "seed"}

@@ -16,6 +16,9 @@ class ShowSettings(Settings):
         str | None, option("--id", help="Show the pairs of one shot, or one pair, by its id.", metavar="ID")
     ] = None
     rejected: Annotated[bool, option("--rejected", help="Show what was not accepted, and why, with counts.")] = False
+    semifactuals: Annotated[
+        bool, option("--semifactuals", help="Show the edits that do not turn the teacher, in place of the CFEs.")
+    ] = False
     summary: Annotated[bool, option("--summary", help="Show how good the CFEs are and what they took.")] = False
     prompt: Annotated[
         str | None,
@@ -24,6 +27,6 @@ class ShowSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chosen = [name for name in ("rejected", "summary", "prompt") if getattr(self, name)]
+        chosen = [name for name in ("rejected", "semifactuals", "summary", "prompt") if getattr(self, name)]
         if len(chosen) > 1:
             raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")

@@ -1,39 +1,47 @@
 """`cod counterfact`: writes counterfactuals, checks them against the teacher, minimises them."""
 
 import dataclasses
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from cod_cli.counterfactuals.generators.base import Generator
-from cod_cli.counterfactuals.generators.editor import open_editor
+from cod_cli.counterfactuals.contrast import ContrastSets, Gatherer, Sizes, Witness
+from cod_cli.counterfactuals.generators.base import EditRequest, Generator
+from cod_cli.counterfactuals.generators.editor import Editor, open_editor
 from cod_cli.counterfactuals.generators.file import WrittenPairs, open_pairs
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.counterfactuals.ledger import Ledger
-from cod_cli.counterfactuals.quality import QualityReport, Work, report
+from cod_cli.counterfactuals.quality import NEAR_COPIES, ContrastSummary, QualityReport, Work, contrast_summary, report
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
-from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, load_judge, read_by, targets
+from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, assign_targets, load_judge, read_by
 from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate, Price
 from cod_cli.records import Shot
-from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.counterfact import EDITED, CounterfactSettings
 from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import CounterfactualFiles, Run
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint
 from cod_cli.ui import Ui
 
+# The targets that hang on how near the teacher sees each class.
+BY_TEACHER = ("balanced", "nearest")
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CounterfactResult:
     """What `cod counterfact` did, and to which files, those of the run or held-out ones.
 
-    ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit.
+    ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit. ``contrast`` is None where nothing
+    stands beside the first CFEs.
     """
 
     run: Run
@@ -44,10 +52,18 @@ class CounterfactResult:
     usage: dict[str, int]
     cost: float | None
     seconds: float
+    contrast: ContrastSummary | None = None
+
+    @property
+    def mostly_unturned(self) -> bool:
+        """Whether no edit turns the teacher on most shots."""
+        return self.contrast is not None and 2 * self.contrast.semifactuals_only > self.counts["shots"]
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
         said = {"counts": self.counts, "quality": asdict(self.quality), "usage": self.usage}
+        if self.contrast is not None:
+            said["contrast"] = asdict(self.contrast)
         return {"run": str(self.run.folder), **said, "cost": self.cost, "seconds": self.seconds}
 
 
@@ -56,6 +72,8 @@ class CounterfactPlan:
     """What the first round of requests would take: for all shots, and for those that ``--for-mix cod`` needs.
 
     ``checks`` is what an LLM that is the ``teacher`` would be asked on all shots and on one edit of each, at least.
+    ``one_more`` is one further CFE for each shot and target, ``one_semifactual`` one of each shot; ``per_shot`` CFEs
+    and ``semifactuals`` are wanted, None for those that were written anyway.
     """
 
     everything: Estimate
@@ -63,6 +81,10 @@ class CounterfactPlan:
     max_attempts: int
     teacher: str | None = None
     checks: Estimate | None = None
+    one_more: Estimate | None = None
+    one_semifactual: Estimate | None = None
+    per_shot: int = 1
+    semifactuals: int | None = None
 
 
 def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
@@ -131,21 +153,33 @@ def _counterfact(
     if settings.force and not settings.dry_run:
         run.archive(*files.paths)
     forget_empty_start(files)
-    manifest = files.rows.check(settings.results(), teacher=teacher.fingerprint if teacher else None)
-    with _generators(run, files, settings, labels, shots, teacher, session, ui) as generators:
+    old = files.rows.manifest()
+    settings = settings.resolved(old.settings if old else None)
+    manifest = files.rows.check(
+        settings.results(), teacher=teacher.fingerprint if teacher else None, before=settings.BEFORE
+    )
+    witness = Witness(teacher) if teacher and _wants_contrast(settings) else None
+    with _generators(run, files, settings, labels, shots, teacher, witness, session) as generators:
         unasked = settings.dry_run and settings.teacher_spec.llm is not None
         read = read_by(None if unasked else teacher, shots, labels)
-        ledger = Ledger(files, _wanted(shots, labels, read, settings, generators[0]), read.chosen, generators)
+        wanted = _wanted(shots, labels, read, settings, generators[0])
+        contrast = _contrast(witness, shots, labels, read, settings, _columns(run)) if witness and read.logits else None
+        ledger = Ledger(files, wanted, read.chosen, generators, contrast)
         ledger.resume(manifest)
         if settings.dry_run:
-            return _plan(ledger, generators[0], shots, teacher)
+            return _plan(ledger, generators[0], shots, teacher, settings)
         budget = len(shots) if settings.for_mix == "cod" else None
         if manifest is None or not manifest.complete or ledger.asked(budget):
-            verifier = Verifier(teacher, labels, max_edit_ratio=settings.max_edit_ratio)
+            _say_targets(wanted, labels, settings, ui)
+            verifier = Verifier(
+                witness or teacher, labels, max_edit_ratio=settings.max_edit_ratio, columns=_columns(run)
+            )
             terms = Terms.of(settings, lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()))
-            fill(ledger, verifier, terms, teacher, budget, ui, judge)
+            fill(ledger, verifier, dataclasses.replace(terms, before=settings.BEFORE), teacher, budget, ui, judge)
         elif judge and judge.name != manifest.judge:
-            files.rows.rewrite(manifest.replace(judge=judge.name), judge.judge(files.rows.read()))
+            for file in (files.rows, files.semifactuals):
+                if file and (made := file.manifest()):
+                    file.rewrite(made.replace(judge=judge.name), judge.judge(file.read()))
         else:
             ui.note(f"{files.rows.path} is complete already; nothing is left to ask")
     return _result(run, files, shots, perf_counter() - started)
@@ -166,10 +200,15 @@ def _judge(settings: CounterfactSettings, labels: Sequence[str], teacher: Teache
 
 
 def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
-    if settings.target not in ("nearest", "all", *labels):
+    if settings.target not in (None, *BY_TEACHER, "all", *labels):
         raise UsageError(
-            f"--target is {settings.target!r}, no label of these shots", f"choose nearest, all or: {', '.join(labels)}"
+            f"--target is {settings.target!r}, no label of these shots",
+            f"choose balanced, nearest, all or: {', '.join(labels)}",
         )
+    if (settings.per_shot or 1) > 1 and not settings.teacher:
+        raise UsageError("--per-shot needs a teacher to tell what the further texts are", "add --teacher")
+    if settings.held_out is not None and ((settings.per_shot or 1) > 1 or settings.semifactuals):
+        log.info("held-out pairs are one for each row: --per-shot and --semifactuals are for what is trained on")
     if settings.generator == "editor" and not settings.teacher:
         raise UsageError("--generator editor needs a teacher to guide it", "add --teacher")
     if "editor" in (settings.generator, settings.fallback) and settings.teacher_spec.llm is not None:
@@ -181,9 +220,11 @@ def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
         raise UsageError("--generator file needs the pairs", "add --from FILE")
     if settings.generator == "openai" and not settings.model:
         raise UsageError("no LLM is named", "add --model NAME, or --generator editor --teacher T to do without an LLM")
-    if settings.target == "nearest" and len(labels) > 2 and not settings.teacher and settings.generator != "file":
+    by_teacher = settings.target in (None, *BY_TEACHER) and len(labels) > 2 and settings.generator != "file"
+    if by_teacher and not settings.teacher:
         raise UsageError(
-            "--target nearest needs a teacher to tell which class is nearest", "add --teacher, or use --target all"
+            f"--target {settings.target or 'balanced'} needs a teacher to tell which class is nearest",
+            "add --teacher, or use --target all",
         )
 
 
@@ -193,9 +234,57 @@ def _wanted(
     """For each shot its targets."""
     if isinstance(generator, WrittenPairs):
         return [(shot, generator.targets(shot)) for shot in shots]
-    if settings.dry_run and not read.logits and settings.target == "nearest":  # one class, whichever it is
+    if settings.dry_run and not read.logits and settings.target in BY_TEACHER:  # one class, whichever it is
         return [(shot, [label for label in labels if label != shot.label][:1]) for shot in shots]
-    return [(shot, targets(shot, labels, read.logits.get(shot.id), settings.target)) for shot in shots]
+    return list(zip(shots, assign_targets(shots, labels, read.logits, str(settings.target)), strict=True))
+
+
+def _say_targets(
+    wanted: Sequence[tuple[Shot, Sequence[str]]], labels: Sequence[str], settings: CounterfactSettings, ui: Ui
+) -> None:
+    """How often each class is a target, where that is not plain."""
+    if len(labels) > 2 and settings.target in BY_TEACHER and settings.generator != "file":
+        counted = Counter(target for _, found in wanted for target in found)
+        ui.note("targets: " + ", ".join(f"{counted[label]} {label}" for label in labels))
+
+
+def _wants_contrast(settings: CounterfactSettings) -> bool:
+    """Whether anything is to stand beside the first CFEs, which are all that `--mix cod` needs."""
+    more = settings.per_shot != 1 or settings.semifactuals != 0
+    return more and settings.for_mix != "cod" and settings.held_out is None
+
+
+def _contrast(
+    witness: Witness,
+    shots: Sequence[Shot],
+    labels: Sequence[str],
+    read: Readings,
+    settings: CounterfactSettings,
+    columns: Sequence[str],
+) -> ContrastSets:
+    """What is kept beside the first CFEs, and what an LLM is asked for where it is missing."""
+    kept = EDITED if settings.semifactuals is None else settings.semifactuals
+    sizes = Sizes(
+        per_shot=settings.per_shot or 1,
+        semifactuals=kept,
+        wanted=settings.semifactuals or 0,
+        only=settings.target if settings.target in labels else None,
+    )
+    gatherer = Gatherer(
+        sizes=sizes,
+        labels=labels,
+        before=read.logits,
+        taken={shot.text for shot in shots},
+        max_edit_ratio=settings.max_edit_ratio,
+        columns=columns,
+    )
+    return ContrastSets(gatherer, witness, settings.max_attempts if settings.generator == "openai" else 0)
+
+
+def _columns(run: Run) -> Sequence[str]:
+    """The columns whose names stand in the texts, where each was put together from several."""
+    names = run.shots.require().settings.get("text_column") or ()
+    return names if len(names) > 1 else ()
 
 
 @contextmanager
@@ -206,27 +295,48 @@ def _generators(
     labels: Sequence[str],
     shots: Sequence[Shot],
     teacher: Teacher | None,
+    witness: Witness | None,
     session: Session,
-    ui: Ui,
 ) -> Iterator[list[Generator]]:
     """Who writes, in order: the second closes what the first has left open."""
+
+    def editor() -> Editor:
+        return open_editor(teacher, training_texts(run), oracle=witness, columns=_columns(run))
+
     if settings.generator == "openai":
         with open_generator(files.replies, settings, labels, session) as llm:
-            yield [llm, open_editor(teacher, training_texts(run))] if settings.fallback else [llm]
+            yield [llm, editor()] if settings.fallback else [llm]
     elif settings.generator == "file" and settings.from_file:
         yield [open_pairs(settings.from_file, shots, labels)]
     else:
-        yield [open_editor(teacher, training_texts(run))]
+        yield [editor()]
 
 
-def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: Teacher | None) -> CounterfactPlan:
+def _plan(
+    ledger: Ledger,
+    generator: Generator,
+    shots: Sequence[Shot],
+    teacher: Teacher | None,
+    settings: CounterfactSettings,
+) -> CounterfactPlan:
     if not isinstance(generator, OpenAIGenerator):
         raise UsageError(f"--dry-run is about an LLM's cost, and --generator {generator.name} has none")
     everything, for_mix_cod = (
         generator.estimate([writer.request() for case in ledger.asked(budget) for writer in case.waiting()])
         for budget in (None, len(shots))
     )
-    plan = CounterfactPlan(everything, for_mix_cod, generator.max_attempts)
+    cases = [case for case in ledger.cases.values() if case.open]
+    more = [EditRequest(case.shot, case.target, generator.max_attempts + 1) for case in cases]
+    keep = [EditRequest(group[0].shot, group[0].shot.label, 1, keep=True) for group in ledger.groups if group]
+    plan = CounterfactPlan(
+        everything,
+        for_mix_cod,
+        generator.max_attempts,
+        one_more=generator.estimate(more),
+        one_semifactual=generator.estimate(keep) if teacher else None,
+        per_shot=settings.per_shot or 1,
+        semifactuals=settings.semifactuals,
+    )
     texts, families = [shot.text for shot in shots], [shot.id for shot in shots]
     if teacher is None or (of_shots := teacher.estimate(texts, families)) is None:
         return plan
@@ -237,7 +347,10 @@ def _plan(ledger: Ledger, generator: Generator, shots: Sequence[Shot], teacher: 
 def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
     manifest = files.rows.require()
     price = Price(*manifest.price) if manifest.price else None
-    made = Work(shots, files.rows.read(), files.read_attempts(), files.read_replies(), price)
+    cfes = files.rows.read()
+    made = Work(shots, cfes, files.read_attempts(), files.read_replies(), price)
+    beside = files.semifactuals.peek() if files.semifactuals else []
+    near_copies = manifest.counts.get(NEAR_COPIES)
     return CounterfactResult(
         run=run,
         files=files,
@@ -247,4 +360,5 @@ def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds
         usage=manifest.usage,
         cost=manifest.cost,
         seconds=round(seconds, 2),
+        contrast=None if near_copies is None else contrast_summary(cfes, beside, near_copies=near_copies),
     )

@@ -30,9 +30,10 @@ CHUNK = 256
 class LabelResult:
     """What `cod label` did.
 
-    ``counts``: the ``shots``, ``counterfactuals`` and ``rivals`` that are labelled now; of their labels those
-    ``reused`` from the file and the ``new`` ones, of which ``from_cache``; labels of rows that are ``gone``; and how
-    many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the shots, in [0, 1], by its raw logits.
+    ``counts``: the ``shots``, ``counterfactuals``, ``rivals`` and, where there are some, ``semifactuals`` that are
+    labelled now; of their labels those ``reused`` from the file and the ``new`` ones, of which ``from_cache``; labels
+    of rows that are ``gone``; and how many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the
+    shots, in [0, 1], by its raw logits.
     ``calibration`` is how students will read the labels, None for as they are. ``covered_mass`` is the mean over all
     rows of what fell on the classes (1 but for an LLM). ``memory_size`` counts what is kept of this sort of teacher for
     all runs, ``hit_rate`` is the share of the new labels that was there, None where none was new. ``usage`` and
@@ -69,13 +70,14 @@ class _Inputs:
 
     shots: list[Shot]
     counterfactuals: list[Counterfactual]
+    semifactuals: list[Counterfactual]
     rivals: list[Counterfactual]
     files: list[Artifact[Any]]
 
     def rows(self, labels: Sequence[str]) -> dict[str, Row]:
         """All rows by id, in order, each of one of these classes."""
         rows: dict[str, Row] = {}
-        every: list[Row] = [*self.shots, *self.counterfactuals, *self.rivals]
+        every: list[Row] = [*self.shots, *self.counterfactuals, *self.semifactuals, *self.rivals]
         for row in every:
             if row.id in rows and row.text != rows[row.id].text:
                 raise CodError(f"the id {row.id!r} stands for two texts", "rename or delete one of the two rows")
@@ -87,7 +89,7 @@ class _Inputs:
 
 
 def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
-    """Write ``3-soft-labels.jsonl``: a row for each shot, CFE and rival; only what is missing is asked for.
+    """Write ``3-soft-labels.jsonl``: a row for each shot, CFE, semifactual and rival; asks only for what is missing.
 
     Raises:
         UsageError: no teacher, neither asked for nor recorded.
@@ -181,6 +183,8 @@ class _Work:
             "gone": len(known.keys() - self.rows.keys()),
             "flipped": self._flipped(done),
         }
+        if self.inputs.semifactuals:
+            counts["semifactuals"] = len(self.inputs.semifactuals)
         self._finish(manifest, done, counts)
         self._require_all(done, reason)
         return done
@@ -224,16 +228,19 @@ class _Work:
 
 
 def _read(run: Run) -> _Inputs:
-    """Shots, CFEs and rivals; where `cod counterfact` was not begun there are but shots."""
+    """Shots, CFEs, semifactuals and rivals; where `cod counterfact` was not begun there are but shots."""
     shots, cfes = run.shots.read(), run.counterfactuals
     if not shots:
         raise CodError(f"{run.shots.path} holds no shots", f"draw some: `{run.shots.command} --data DATA`")
     begun = cfes.meta.exists() or cfes.path.exists()
+    beside = run.semifactuals.path.exists()
     return _Inputs(
         shots=shots,
         counterfactuals=cfes.read() if begun else [],
+        # What `counterfact --for-mix cod` left open is finished by a run without it; its rows are good as they are.
+        semifactuals=run.semifactuals.peek(),
         rivals=run.rival_rows(),
-        files=[run.shots, cfes] if begun else [run.shots],
+        files=[run.shots, *([cfes] if begun else []), *([run.semifactuals] if beside else [])],
     )
 
 

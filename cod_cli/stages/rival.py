@@ -66,8 +66,10 @@ def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
     teacher = load_teacher(settings.teacher_spec, labels, device=settings.device, cache=settings.cache)
     material = Material(run, run.shots.read(), labels, teacher, cfes.settings if cfes else {})
     target = settings.target or material.recorded.get("target") or "nearest"
-    if target not in ("nearest", "all", *labels):
-        raise UsageError(f"the target is {target!r}, no label", f"--target: nearest, all or one of {', '.join(labels)}")
+    if target not in ("balanced", "nearest", "all", *labels):
+        raise UsageError(
+            f"the target is {target!r}, no label", f"--target: balanced, nearest, all or one of {', '.join(labels)}"
+        )
     settings = dataclasses.replace(settings, target=target)
     made = tuple(_make(material, settings.of(kind), ui) for kind in settings.kinds)
     return RivalResult(run, made, round(perf_counter() - started, 2))
@@ -109,7 +111,7 @@ def _draw(out: Artifact[Counterfactual], material: Material, settings: RivalSett
 def _bought(material: Material) -> int:
     """How many teacher queries the CFEs cost that the equal budget trains on, at the mean price of all."""
     cfes = material.run.counterfactuals
-    counts, rows = cfes.require().counts, cfes.read()
+    counts, rows = cfes.require().counts, [row for row in cfes.read() if not row.is_further]
     if QUERIES not in counts:
         raise CodError(f"{cfes.meta} does not say what its rows cost", f"make them anew: `{cfes.command} --force`")
     used = sum(len(group) - 1 for group in select("cod", material.shots, rows))

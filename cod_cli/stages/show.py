@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cod_cli.counterfactuals.quality import QualityReport, Work, report, with_sources
+from cod_cli.counterfactuals.quality import (
+    NEAR_COPIES,
+    ContrastSummary,
+    QualityReport,
+    Work,
+    contrast_summary,
+    report,
+    with_sources,
+)
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.prices import Price
 from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages
@@ -19,7 +27,7 @@ from cod_cli.ui import Ui
 
 @dataclass(frozen=True)
 class ShownPairs:
-    """CFEs, each with the text that it was made from; ``total`` counts those that are not shown, too."""
+    """CFEs or semifactuals, each with the text that it was made from; ``total`` counts those not shown, too."""
 
     total: int
     pairs: tuple[tuple[Counterfactual, str], ...]
@@ -46,13 +54,15 @@ class RejectedAttempts:
 
 @dataclass(frozen=True)
 class QualitySummary:
-    """How good the CFEs are and what they took."""
+    """How good the CFEs are and what they took; what stands beside them, None for nothing, of how many shots."""
 
     quality: QualityReport
+    contrast: ContrastSummary | None = None
+    shots: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints."""
-        return asdict(self.quality)
+        return asdict(self.quality) | ({"contrast": asdict(self.contrast)} if self.contrast else {})
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,25 @@ def show(
     if labelled is not None and labelled.complete:
         cfes = with_flips_by_file3(cfes, shots, run.soft_labels.read(), labelled.labels)
     if settings.summary:
-        return QualitySummary(_quality(run, shots, cfes))
+        return QualitySummary(_quality(run, shots, cfes), _contrast(run, cfes), len(shots))
     if settings.rejected:
         return _rejected(run, shots, settings, ui)
+    if settings.semifactuals:
+        return _pairs(shots, _semifactuals(run), settings, ui)
     return _pairs(shots, cfes, settings, ui)
+
+
+def _semifactuals(run: Run) -> list[Counterfactual]:
+    rows = run.semifactuals.peek()
+    if not rows:
+        raise CodError(f"{run.folder} has no semifactuals", "they are made by `cod counterfact --semifactuals N`")
+    return rows
+
+
+def _contrast(run: Run, cfes: Sequence[Counterfactual]) -> ContrastSummary | None:
+    manifest = run.counterfactuals.manifest()
+    near_copies = manifest.counts.get(NEAR_COPIES) if manifest else None
+    return None if near_copies is None else contrast_summary(cfes, run.semifactuals.peek(), near_copies=near_copies)
 
 
 def _remark(run: Run, ui: Ui) -> None:
@@ -135,8 +160,9 @@ def _pairs(shots: Sequence[Shot], cfes: Sequence[Counterfactual], settings: Show
     if settings.only:
         pairs = [(cfe, source) for cfe, source in pairs if settings.only in (cfe.shot_id, cfe.id)]
         if not pairs:
-            hint = f"give the id of a shot or of a CFE, such as {shots[0].id}" if shots else None
-            raise CodError(f"there is no CFE with the id {settings.only!r}", hint)
+            hint = f"give the id of a shot or of one of its rows, such as {shots[0].id}" if shots else None
+            what = "semifactual" if settings.semifactuals else "CFE"
+            raise CodError(f"there is no {what} with the id {settings.only!r}", hint)
     _say_what_is_left(len(pairs), settings.limit, ui)
     return ShownPairs(len(pairs), tuple(pairs[: settings.limit]))
 

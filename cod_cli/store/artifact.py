@@ -58,15 +58,19 @@ class Artifact(Generic[R]):
         recorded = manifest.outputs.get(self.path.name) if manifest else None
         return recorded is not None and self.path.exists() and recorded != file_sha(self.path)
 
-    def check(self, settings: dict[str, Any], *, teacher: str | None = None) -> Manifest | None:
+    def check(
+        self, settings: dict[str, Any], *, teacher: str | None = None, before: Mapping[str, Any] | None = None
+    ) -> Manifest | None:
         """The manifest of a stage that was begun with these settings, None where it was not begun.
+
+        ``before`` are the values of options before there were such, as `changed_settings` takes them.
 
         Raises:
             CodError: it was begun with other settings that change results.
         """
         old = self.manifest()
         if old is not None:
-            _refuse_other_settings(self, old, settings, teacher)
+            _refuse_other_settings(self, old, settings, teacher, before)
         return old
 
     def begin(
@@ -78,13 +82,14 @@ class Artifact(Generic[R]):
         teacher: str | None = None,
         calibration: Calibration | None = None,
         inputs: Iterable[Path] = (),
+        before: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """Write the manifest with ``complete: false``, before the first row; what an earlier go counted stays.
 
         Raises:
             CodError: the stage was begun with other settings that change results.
         """
-        old = self.check(settings, teacher=teacher)
+        old = self.check(settings, teacher=teacher, before=before)
         manifest = Manifest(
             stage=self.path.name.removesuffix(".jsonl"),
             complete=False,
@@ -179,9 +184,13 @@ def changed_settings(
 
 
 def _refuse_other_settings(
-    artifact: Artifact[Any], old: Manifest, settings: dict[str, Any], teacher: str | None
+    artifact: Artifact[Any],
+    old: Manifest,
+    settings: dict[str, Any],
+    teacher: str | None,
+    before: Mapping[str, Any] | None,
 ) -> None:
-    changed = changed_settings(old.settings, settings)
+    changed = changed_settings(old.settings, settings, before)
     if not changed and old.teacher != teacher:
         changed = ["the teacher's weights have changed"]
     if changed:

@@ -51,7 +51,22 @@ class Outputs:
 Logits = npt.NDArray[np.float32]
 
 
-class Teacher(Protocol):
+class Oracle(Protocol):
+    """What the search for edits and their checks need of a teacher."""
+
+    @property
+    def cheap(self) -> bool:
+        """Whether asking costs no money, so that many texts may be tried."""
+        ...
+
+    def logits(
+        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: "Progress | None" = None
+    ) -> Logits:
+        """Raw logits [n, C], float32; ``families`` are the ids of the shots that the texts are or stem from."""
+        ...
+
+
+class Teacher(Oracle, Protocol):
     """Whose decisions a student learns: a model of one's own, or an LLM; what both kinds offer.
 
     ``logits`` has a row for each text and a column for each of ``labels``; ``fingerprint`` changes with whatever
@@ -84,11 +99,6 @@ class Teacher(Protocol):
         ...
 
     @property
-    def cheap(self) -> bool:
-        """Whether asking costs no money, so that many texts may be tried."""
-        ...
-
-    @property
     def new_outputs(self) -> int:
         """How many texts it was asked about whose output no cache had."""
         ...
@@ -113,10 +123,4 @@ class Teacher(Protocol):
         self, texts: Sequence[str], families: Sequence[str | None] | None = None, *, anew: bool = False
     ) -> Estimate | None:
         """What asking about these texts would take, None where it costs nothing; ``anew``: as if nobody had asked."""
-        ...
-
-    def logits(
-        self, texts: Sequence[str], *, families: Sequence[str | None] | None = None, progress: "Progress | None" = None
-    ) -> Logits:
-        """Raw logits [n, C], float32; ``families`` are the ids of the shots that the texts are or stem from."""
         ...

@@ -111,3 +111,11 @@ def test_apply_with_no_span_is_the_source_and_with_all_spans_the_target_words() 
 def test_what_changed_is_told_apart_in_reading_order(source: str, target: str, pieces: list[str]) -> None:
     signs = {"kept": "", "removed": "-", "added": "+"}
     assert [signs[change] + piece for piece, change in edits.pieces(source, target)] == pieces
+
+
+def test_the_names_of_columns_are_found_where_a_line_begins_with_one() -> None:
+    text = "subject: no subject: here\nbody: a body\nother: x"
+    assert edits.column_names(text, ("subject", "body")) == ["subject", "body"]
+    places = sorted(edits.column_tokens(text, ("subject", "body")))
+    assert [edits.tokenize(text)[i].text for i in places] == ["subject", "body"]
+    assert edits.column_names(text, ()) == []

@@ -97,3 +97,14 @@ def test_feedback_on_a_text_that_is_no_step_names_the_words_of_the_shot() -> Non
 def test_verdicts_come_in_the_order_of_the_candidates() -> None:
     texts = ["", "a bright and slow film", "a dull and slow film", "a dull and quick film"]
     assert [v.candidate.text for v in judge(*texts)] == texts
+
+
+def test_an_edit_of_a_columns_name_is_refused_and_says_which() -> None:
+    shot = Shot(id="a", text="subject: dull\nbody: a slow film", label="negative")
+    verifier = Verifier(
+        WordTeacher(), WordTeacher.labels, max_edit_ratio=0.5, revert=False, columns=("subject", "body")
+    )
+    texts = ("subject: bright\nbody: a slow film", "objections: bright\nbody: a slow film")
+    good, bad = verifier.judge([Candidate(shot, "positive", text) for text in texts], set())
+    assert (good.status, bad.status) == ("accepted", "malformed")
+    assert "changes the name of a column (subject, body)" in str(bad.reason)

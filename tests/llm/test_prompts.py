@@ -20,8 +20,8 @@ from cod_cli.mixes import RIVALS
 from cod_cli.records import Shot
 
 SHOT = Shot(id="d/train/1", text="a dull film", label="negative")
-# The wordings that ask for edits; the others are for rivals, which are none, and for an LLM as teacher.
-EDITS = [name for name in shipped_names() if name not in (*RIVALS, "teacher")]
+# The wordings that ask for CFEs; the others are for rivals, for semifactuals and for an LLM as teacher.
+EDITS = [name for name in shipped_names() if name not in (*RIVALS, "semifactual", "teacher")]
 GOOD = "description: d\nsystem: Classes are\\n$labels\nuser: Make $text from $label $target\n"
 
 

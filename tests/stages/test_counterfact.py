@@ -166,7 +166,7 @@ def test_without_a_teacher_nothing_is_claimed_about_flips(run: Run) -> None:
 def test_the_editor_needs_no_llm(run: Run, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NEAREST_WORDS", "SCORED", "PER_WORD"):
         monkeypatch.setattr(editor, name, 10_000)
-    write(run, teacher_folder, generator="editor")
+    write(run, teacher_folder, generator="editor", per_shot=1, semifactuals=0)
     rows = run.counterfactuals.read()
     assert {row.generator for row in rows} == {"editor"}
     assert all(row.flipped and row.minimal for row in rows)

@@ -21,6 +21,7 @@ class EditRequest:
         attempt: which attempt this is, from 1.
         feedback: what was wrong with the last attempt, in words for the writer; None on the first.
         prompt: which of the generator's prompts shall ask (``name@hash``), None where it has none.
+        keep: a semifactual is wanted: ``target`` is the class that the text has, and shall keep.
     """
 
     shot: Shot
@@ -28,6 +29,7 @@ class EditRequest:
     attempt: int
     feedback: str | None = None
     prompt: str | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
-from cod_cli.counterfactuals.edits import Token, cased, tokenize
+from cod_cli.counterfactuals.edits import Token, cased, column_tokens, tokenize
 from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.inference import encode, pad
 from cod_cli.models.load import Classifier
-from cod_cli.teachers.base import Teacher
+from cod_cli.records import Shot
+from cod_cli.teachers.base import Oracle, Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
 # A word that is rarer in the training texts is a name or a slip of the pen more often than a word to write with.
@@ -105,10 +106,15 @@ Choice = Literal["smallest", "nearest", "confident", "first"]
 
 @dataclass(frozen=True)
 class _State:
-    """A partly edited text; ``edited`` are the positions of its changed tokens."""
+    """A partly edited text; ``edited`` are the positions of tokens that are not to change any more."""
 
     tokens: tuple[Token, ...]
     edited: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, text: str, columns: Sequence[str]) -> "_State":
+        """A text that nothing was changed in; what may not be counts as if it were."""
+        return cls(tuple(tokenize(text)), column_tokens(text, columns))
 
     @property
     def text(self) -> str:
@@ -122,11 +128,15 @@ class _State:
 
 @dataclass(frozen=True)
 class _Edit:
-    """A text that was shown to the teacher: whether it flips, and how far the target is ahead there, in logits."""
+    """A text that was shown to the teacher: whether it flips, and how far the target is ahead there, in logits.
+
+    ``kept``: the teacher's choice is that on the shot.
+    """
 
     flips: bool
     margin: float
     state: _State
+    kept: bool
 
 
 class Editor:
@@ -138,14 +148,26 @@ class Editor:
         choice: which of the edits that flip to take: ``smallest`` (of those with the fewest words the surest one),
             ``nearest`` to the teacher's boundary, the most ``confident`` one within three words; or the ``first``
             that the gradient proposes, whether it flips or not.
+        oracle: who is shown the edits, where somebody keeps what the teacher says; else the teacher itself.
+        columns: names of columns that stand in the texts and are not to be changed.
     """
 
     name = "editor"
     prompts: Sequence[str | None] = (None,)
     max_attempts = 1
 
-    def __init__(self, teacher: WhiteBoxTeacher, lexicon: Lexicon, choice: Choice = "smallest") -> None:
+    def __init__(
+        self,
+        teacher: WhiteBoxTeacher,
+        lexicon: Lexicon,
+        choice: Choice = "smallest",
+        *,
+        oracle: Oracle | None = None,
+        columns: Sequence[str] = (),
+    ) -> None:
         self.teacher = teacher
+        self.oracle: Oracle = oracle or teacher
+        self.columns = columns
         self.lexicon = lexicon
         self.choice = choice
 
@@ -159,33 +181,67 @@ class Editor:
 
     def _first(self, requests: Sequence[EditRequest]) -> list[str | None]:
         """The replacement that the gradient promises most of, which the teacher has not seen."""
-        states = [_State(tuple(tokenize(request.shot.text))) for request in requests]
+        states = [_State.of(request.shot.text, self.columns) for request in requests]
         families = self._expand(states, [self.teacher.labels.index(request.target) for request in requests])
         return [family[0].text if family else None for family in families]
 
     def _search(self, requests: Sequence[EditRequest]) -> list[str | None]:
         """Beam search over the number of edits, for all requests at once."""
         targets = [self.teacher.labels.index(request.target) for request in requests]
-        before = self.teacher.logits([request.shot.text for request in requests])
-        beams = {i: [_State(tuple(tokenize(request.shot.text)))] for i, request in enumerate(requests)}
+        shots = [request.shot for request in requests]
+        before = self.oracle.logits([shot.text for shot in shots], families=[shot.id for shot in shots])
+        beams = {i: [_State.of(shot.text, self.columns)] for i, shot in enumerate(shots)}
         best: dict[int, _Edit] = {}
         for edits in range(1, MOST_EDITS + 1):
-            for i, found in self._score_children(beams, targets, before).items():
+            for i, found in self._score_children(beams, shots, targets, before).items():
                 ranked = sorted(found, key=_rank, reverse=True)
                 best[i] = self._better(best.get(i), ranked)
-                beams[i] = list({edit.state.text: edit.state for edit in ranked}.values())[:BEAM]
+                beams[i] = _beam(ranked)
             beams = {i: beam for i, beam in beams.items() if beam and not self._done(best.get(i), edits)}
             if not beams:
                 break
         return [best[i].state.text if i in best else None for i in range(len(requests))]
 
+    def search_on(self, goals: Sequence[tuple[Shot, str]], *, flipped: int, kept: int) -> None:
+        """Show the teacher further edits of shots toward classes; whoever looks on (``oracle``) keeps them.
+
+        Args:
+            goals: shots, each with a class.
+            flipped: go on, up to three edits, until so many turn the teacher to that class …
+            kept: … and so many do not change its choice.
+        """
+        for start in range(0, len(goals), TOGETHER):
+            part = goals[start : start + TOGETHER]
+            shots = [shot for shot, _ in part]
+            targets = [self.teacher.labels.index(label) for _, label in part]
+            before = self.oracle.logits([shot.text for shot in shots], families=[shot.id for shot in shots])
+            beams = {i: [_State.of(shot.text, self.columns)] for i, shot in enumerate(shots)}
+            seen: dict[int, list[_Edit]] = {i: [] for i in beams}
+            for _ in range(CONFIDENT_EDITS):
+                tried = self._score_children(beams, shots, targets, before)
+                for i, found in tried.items():
+                    seen[i] += found
+                beams = {
+                    i: _beam(sorted(found, key=_rank, reverse=True))
+                    for i, found in tried.items()
+                    if not _enough(seen[i], flipped, kept)
+                }
+                if not beams:
+                    break
+
     def _score_children(
-        self, beams: Mapping[int, Sequence[_State]], targets: Sequence[int], before: np.ndarray
+        self,
+        beams: Mapping[int, Sequence[_State]],
+        shots: Sequence[Shot],
+        targets: Sequence[int],
+        before: np.ndarray,
     ) -> dict[int, list[_Edit]]:
         """What the teacher says to the children of each beam, where it has any."""
         owners = [i for i, states in beams.items() for _ in states]
         children = self._expand(list(chain.from_iterable(beams.values())), [targets[i] for i in owners])
-        after = iter(self.teacher.logits([child.text for family in children for child in family]))
+        families = [shots[i].id for i, found in zip(owners, children, strict=True) for _ in found]
+        texts = [child.text for found in children for child in found]
+        after = iter(self.oracle.logits(texts, families=families))
         tried: dict[int, list[_Edit]] = {}
         for i, family in zip(owners, children, strict=True):
             found = [_score(child, before[i], next(after), targets[i]) for child in family]
@@ -261,16 +317,37 @@ class Editor:
         return [(start, end) for start, end in encoded["offset_mapping"]]
 
 
-def open_editor(teacher: Teacher | None, texts: Sequence[str], choice: Choice = "smallest") -> Editor:
-    """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use."""
+def open_editor(
+    teacher: Teacher | None,
+    texts: Sequence[str],
+    choice: Choice = "smallest",
+    *,
+    oracle: Oracle | None = None,
+    columns: Sequence[str] = (),
+) -> Editor:
+    """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use.
+
+    ``choice``, ``oracle``, ``columns``: see `Editor`.
+    """
     if not isinstance(teacher, WhiteBoxTeacher):
         raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
-    return Editor(teacher, build_lexicon(teacher.classifier, texts), choice)
+    return Editor(teacher, build_lexicon(teacher.classifier, texts), choice, oracle=oracle, columns=columns)
 
 
 def _score(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Edit:
     margin = float(after[target] - np.delete(after, target).max())
-    return _Edit(flips(before, after, target), margin, child)
+    return _Edit(flips(before, after, target), margin, child, int(after.argmax()) == int(before.argmax()))
+
+
+def _beam(ranked: Sequence[_Edit]) -> list[_State]:
+    """The different texts that are best, to go on from."""
+    return list({edit.state.text: edit.state for edit in ranked}.values())[:BEAM]
+
+
+def _enough(seen: Sequence[_Edit], flipped: int, kept: int) -> bool:
+    turned = {edit.state.text for edit in seen if edit.flips}
+    same = {edit.state.text for edit in seen if edit.kept}
+    return len(turned) >= flipped and len(same) >= kept
 
 
 def _rank(found: _Edit) -> tuple[bool, float]:

@@ -66,6 +66,7 @@ class OpenAIGenerator:
     ) -> None:
         self.client = client
         self.name = f"openai:{client.model}"
+        self._keep = find_prompt("semifactual")
         self._wordings = {str(prompt): prompt for prompt in wordings}
         self.prompts: Sequence[str | None] = tuple(self._wordings)
         self.max_attempts = sampling.max_attempts
@@ -85,19 +86,20 @@ class OpenAIGenerator:
 
     def request(self, edit: EditRequest) -> Request:
         """What is sent for an edit: the first messages, and on a later attempt what was wrong with the last."""
-        prompt = edit.prompt or str(self.prompts[0])
+        wording = self._keep if edit.keep else self._wordings[edit.prompt or str(self.prompts[0])]
         return Request(
             about=edit.shot.id,
-            target=edit.target,
+            # What asks for a semifactual is told from what asks for a CFE of the same class.
+            target=f"={edit.target}" if edit.keep else edit.target,
             sample=edit.attempt,
-            messages=tuple(messages(self._wordings[prompt], edit.shot, edit.target, self._labels)),
-            feedback=edit.feedback if edit.attempt > 1 else None,
+            messages=tuple(messages(wording, edit.shot, edit.target, self._labels)),
+            feedback=edit.feedback if edit.attempt > 1 or edit.keep else None,
             temperature=self._temperature(edit),
             n=self._sampling.candidates,
             max_tokens=self._sampling.max_tokens,
             # A server that honours seeds must not repeat its last reply.
             seed=self._sampling.seed + edit.attempt - 1,
-            prompt=prompt,
+            prompt=str(wording),
         )
 
     def _temperature(self, edit: EditRequest) -> float:
@@ -112,9 +114,10 @@ class OpenAIGenerator:
 
     def propose(self, edits: Sequence[EditRequest]) -> Iterator[Proposal]:
         """One proposal for each edit, as the replies arrive."""
-        asked = {(edit.shot.id, edit.target, edit.prompt or str(self.prompts[0])): edit for edit in edits}
-        for request, outcome in self.client.ask(map(self.request, edits)):
-            yield _proposal(asked[request.about, request.target, str(request.prompt)], outcome)
+        requests = [self.request(edit) for edit in edits]
+        asked = {(r.about, r.target, r.prompt): edit for r, edit in zip(requests, edits, strict=True)}
+        for request, outcome in self.client.ask(requests):
+            yield _proposal(asked[request.about, request.target, request.prompt], outcome)
 
 
 def _proposal(edit: EditRequest, outcome: Outcome) -> Proposal:

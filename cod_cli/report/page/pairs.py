@@ -65,8 +65,8 @@ def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
 
 
 def _cfes(run: Run) -> list[Counterfactual]:
-    """The CFEs of a run, with the flips that follow from file 3, as `cod show` has them."""
-    cfes, labelled = run.counterfactuals.peek(), run.soft_labels.manifest()
+    """The first CFEs of a run, with the flips that follow from file 3, as `cod show` has them."""
+    cfes, labelled = [row for row in run.counterfactuals.peek() if not row.is_further], run.soft_labels.manifest()
     if labelled is None:
         return cfes
     return with_flips_by_file3(cfes, run.shots.peek(), run.soft_labels.peek(), labelled.labels)

@@ -235,6 +235,6 @@ def _pairs(run: Run, made: Manifest) -> tuple[str, list[tuple[str, Counterfactua
         for row in source.rows.read():
             if row.label not in made.labels:
                 raise CodError(f"{source.rows.path}: {row.id} has the label {row.label!r}, no class of the run")
-            if row.shot_id in texts:
+            if row.shot_id in texts and not row.is_further:
                 found.append((texts[row.shot_id], row))
     return HELD_OUT if held else OWN, found

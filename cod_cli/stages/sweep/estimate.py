@@ -82,7 +82,8 @@ def _beside_shots(run: Run, settings: DistillSettings) -> int | None:
     rows = run.counterfactuals if settings.mix == "all" else run.rival(settings.mix).rows
     manifest = rows.manifest()
     # What a judge will leave out is not known either.
-    return len(rows.read()) if manifest is not None and manifest.complete and not settings.judged else None
+    known = manifest is not None and manifest.complete and not settings.judged
+    return sum(not row.is_further for row in rows.read()) if known else None
 
 
 def _steps(rows: int, settings: DistillSettings) -> int:

@@ -26,7 +26,8 @@ def status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "don
     training = plan.arms[arm]
     made = [(run.read_student(arm).settings, training), (_settings(run.soft_labels), plan.label)]
     if plan.counterfact is not None:
-        made.append((_settings(run.counterfactuals), plan.counterfact))
+        was = _settings(run.counterfactuals)
+        made.append((was, plan.counterfact.resolved(was or None)))
     if plan.rival is not None and training.mix in plan.rival.kinds:
         made.append((_settings(run.rival(training.mix).rows), plan.rival.of(training.mix)))
     return "done" if all(_same(was, wanted) for was, wanted in made) else "open"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cod_cli.counterfactuals.edits import n_edits
+from cod_cli.counterfactuals.contrast import Witness
+from cod_cli.counterfactuals.edits import column_names, n_edits
 from cod_cli.counterfactuals.generators import editor
 from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import build_lexicon, open_editor
@@ -116,3 +117,23 @@ def test_a_text_without_a_word_to_replace_is_said_to_be_one(teacher_folder: Path
 def test_it_refuses_a_teacher_whose_gradients_cannot_be_had() -> None:
     with pytest.raises(CodError, match="gradients"):
         open_editor(None, [])
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_searching_on_leaves_the_names_of_columns_alone(teacher_folder: Path) -> None:
+    teacher = teacher_in(teacher_folder)
+    witness = Witness(teacher)
+    shot = Shot(id="s", text="story: the film is bad .\nfilm: old", label="negative")
+    editor = open_editor(teacher, vocabulary(), oracle=witness, columns=("story", "film"))
+    editor.search_on([(shot, "positive")], flipped=10_000, kept=10_000)
+    assert len(witness.shown["s"]) > 100
+    assert all(column_names(text, ("story", "film")) == ["story", "film"] for text in witness.shown["s"])
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_searching_on_ends_when_there_is_enough(teacher_folder: Path) -> None:
+    teacher = teacher_in(teacher_folder)
+    witness = Witness(teacher)
+    shot = Shot(id="s", text="the film is bad .", label="negative")
+    open_editor(teacher, vocabulary(), oracle=witness).search_on([(shot, "positive")], flipped=2, kept=2)
+    assert {n_edits(shot.text, text) for text in witness.shown["s"]} == {0, 1}
