@@ -2,10 +2,20 @@
 
 import hashlib
 import json
-import math
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 
 def text_sha(text: str) -> str:
@@ -32,6 +42,39 @@ class Record(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """The same record with some fields changed."""
         return self.model_copy(update=changes)
+
+
+class _Recorded(BaseModel):
+    """The options that later commands read in a manifest; it holds others, too, under their own names."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    data: str | None = None
+    split: str | None = None
+    text_column: Sequence[str] | None = None
+    label_column: str | None = None
+    label_names: str | None = None
+    teacher: str | None = None
+    teacher_labels: str | None = None
+    teacher_prompt: str | None = None
+    teacher_url: str | None = None
+    base_url: str | None = None
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    demos: int | None = None
+    votes: int | None = None
+
+
+def _require_types(settings: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _Recorded.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return settings
+
+
+# As somebody may have edited them by hand.
+RecordedSettings = Annotated[dict[str, Any], AfterValidator(_require_types)]
 
 
 class SparseRecord(Record):
@@ -178,8 +221,8 @@ class SoftLabel(Record):
     covered_mass: float
 
     def fits(self, classes: int) -> bool:
-        """Whether it has a finite logit for each of so many classes."""
-        return len(self.logits) == classes and all(map(math.isfinite, self.logits))
+        """Whether it has a logit for each of so many classes."""
+        return len(self.logits) == classes
 
 
 class Score(SparseRecord):
@@ -289,7 +332,7 @@ class Student(Record):
     steps: int
     seed: int
     labels: list[str]
-    settings: dict[str, Any]
+    settings: RecordedSettings
     inputs: dict[str, str]
     rows_sha: str
     student: str
@@ -302,6 +345,13 @@ class Student(Record):
     threads: int
     versions: dict[str, str]
     created: str
+
+    @field_validator("settings")
+    @classmethod
+    def _has_a_length(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        if settings.get("max_length") is None:
+            raise ValueError("max_length is missing")
+        return settings
 
 
 class TeacherOrigin(Record):
@@ -317,7 +367,7 @@ class TeacherOrigin(Record):
     rows: int
     steps: int
     labels: list[str]
-    settings: dict[str, Any]
+    settings: RecordedSettings
     rows_sha: str
     model: str
     validation: list[float]
@@ -399,7 +449,7 @@ class Manifest(SparseRecord):
     cod_version: str
     created: str
     labels: list[str]
-    settings: dict[str, Any]
+    settings: RecordedSettings
     seed: int | None
     inputs: dict[str, str]
     outputs: dict[str, str] = Field(default_factory=dict)

@@ -44,7 +44,6 @@ def made_student(name: str, **changes: Any) -> Student:
         "steps": 8,
         "seed": 0,
         "labels": ["negative", "positive"],
-        "settings": {"max_length": 64},
         "inputs": {},
         "rows_sha": "0",
         "student": "s",
@@ -57,7 +56,8 @@ def made_student(name: str, **changes: Any) -> Student:
         "versions": {},
         "created": "2025-01-01T00:00:00+00:00",
     }
-    return Student(**fields | changes)
+    settings = {"max_length": 64} | changes.pop("settings", {})
+    return Student(**fields | changes | {"settings": settings})
 
 
 def counterfactual(shot_id: str, text: str, **changes: Any) -> Counterfactual:

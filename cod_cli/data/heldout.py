@@ -15,7 +15,7 @@ from typing import Any
 from cod_cli.data.draw import shuffled
 from cod_cli.data.source import ONE_FILE, Row, Table, changed_files, eval_splits, load_table, local_path
 from cod_cli.errors import CodError
-from cod_cli.records import Shot
+from cod_cli.records import Manifest, Shot
 from cod_cli.store.run import CounterfactualFiles, Run
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def rows_to_score(
     Raises:
         CodError: no such source, split or column, a label that is not among ``labels``, or no row is left.
     """
-    sampled = run.shots.require().settings
+    sampled = _origin(run).settings
     data = data or str(sampled["data"])
     same = (local_path(data) or data) == (local_path(str(sampled["data"])) or sampled["data"])
     table = _scored_table(
@@ -80,9 +80,20 @@ def rows_to_score(
     return data, held_out(table, labels, trained=trained_texts(run), sampled=ids)
 
 
+def _origin(run: Run) -> Manifest:
+    """The manifest of the shots, which says what they were drawn from."""
+    manifest = run.shots.require()
+    if manifest.settings.get("data") is None:
+        raise CodError(
+            f"{run.shots.meta} does not say what the shots were drawn from",
+            f"draw them anew: `{run.shots.command} --data DATA --force`",
+        )
+    return manifest
+
+
 def _sampled_rows(run: Run) -> set[str]:
     """The ids of the rows that are shots; none where the source has changed: its numbers are other rows' by now."""
-    made = run.shots.require()
+    made = _origin(run)
     changed = changed_files(str(made.settings["data"]), made.inputs)
     if changed:
         log.warning(
@@ -221,13 +232,13 @@ def shots_source(run: Run) -> Table:
     Raises:
         CodError: it is not at hand any more.
     """
-    source = run.shots.require().settings
+    source = _origin(run).settings
     return load_table(
         source["data"],
-        split=source["split"],
-        text_columns=source["text_column"],
-        label_column=source["label_column"],
-        label_names=source["label_names"],
+        split=source.get("split"),
+        text_columns=source.get("text_column") or (),
+        label_column=source.get("label_column"),
+        label_names=source.get("label_names"),
         require_labels=False,
     )
 
@@ -260,7 +271,7 @@ def _scored_texts(run: Run, table: Table) -> set[str]:
 
     Where that is the only split, students are scored on what was not drawn: `rows_to_score` sees to that.
     """
-    sampled = run.shots.require().settings
+    sampled = _origin(run).settings
     data = str(sampled["data"])
     if table.split == ONE_FILE or not set(eval_splits(data)) & set(table.splits):
         return set()

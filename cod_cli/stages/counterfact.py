@@ -19,7 +19,7 @@ from cod_cli.counterfactuals.quality import NEAR_COPIES, ContrastSummary, Qualit
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, assign_targets, load_judge, read_by
 from cod_cli.data.heldout import hold_out, training_texts
-from cod_cli.errors import UsageError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate, Price
@@ -346,6 +346,8 @@ def _plan(
 
 def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds: float) -> CounterfactResult:
     manifest = files.rows.require()
+    if "accepted" not in manifest.counts:
+        raise CodError(f"{files.rows.meta} is damaged: it counts nothing", f"run `{files.rows.command} --force`")
     price = Price(*manifest.price) if manifest.price else None
     cfes = files.rows.read()
     made = Work(shots, cfes, files.read_attempts(), files.read_replies(), price)

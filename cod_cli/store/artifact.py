@@ -144,7 +144,7 @@ class Artifact(Generic[R]):
 
 
 class SoftLabelFile(Artifact[SoftLabel]):
-    """Soft labels, each of which has a finite logit for every class of the manifest."""
+    """Soft labels, each of which has a logit for every class of the manifest."""
 
     def read(self) -> list[SoftLabel]:
         """The rows of a finished file.
@@ -156,7 +156,7 @@ class SoftLabelFile(Artifact[SoftLabel]):
         for row in rows:
             if not row.fits(classes):
                 raise CodError(
-                    f"{self.path}: the soft label of {row.id} has not {classes} finite logits",
+                    f"{self.path}: the soft label of {row.id} has {len(row.logits)} logits for {classes} classes",
                     f"make it anew: `{self.command}`",
                 )
         return rows

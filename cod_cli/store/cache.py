@@ -44,17 +44,18 @@ def default_path(store: str) -> Path:
     """The file of one of `STORES`, in a folder of their own; one of an earlier version stays where it is."""
     own = cache_folder() / "stores" / f"{store}.sqlite"
     older = cache_folder() / own.name
-    return older if not own.exists() and _is_store(older) else own
+    # os.path answers where pathlib raises: a name that is too long, a folder that may not be entered.
+    return older if not os.path.exists(own) and _is_store(older) else own
 
 
 def stores() -> list[Path]:
     """The files of all stores that there are, those set aside as damaged left out."""
-    return [path for path in map(default_path, STORES) if path.exists()]
+    return [path for path in map(default_path, STORES) if os.path.exists(path)]
 
 
 def _is_store(path: Path) -> bool:
     """Whether a file is a store, and not something of another program's that has its name."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     db = None
     try:

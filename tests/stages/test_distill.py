@@ -236,13 +236,13 @@ def test_new_labels_for_rows_not_trained_on_leave_a_student_as_it_is(run: Run, s
     assert train(run, student_folder, mix="shots").trained == ()
 
 
-@pytest.mark.parametrize("logits", [[0.1], [0.1, 0.2, 0.3], [0.1, float("nan")]])
+@pytest.mark.parametrize("logits", [[0.1], [0.1, 0.2, 0.3]])
 def test_a_soft_label_with_other_logits_names_the_command_that_makes_it_anew(
     run: Run, student_folder: Path, logits: list[float]
 ) -> None:
     first, *others = run.soft_labels.read()
     write_records(run.soft_labels.path, [first.replace(logits=logits), *others])
-    with pytest.raises(CodError, match=f"the soft label of {first.id} has not 2 finite logits") as error:
+    with pytest.raises(CodError, match=f"the soft label of {first.id} has {len(logits)} logits for 2 classes") as error:
         train(run, student_folder)
     assert "cod label" in str(error.value.hint)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from sklearn import metrics as sk
 from transformers import pipeline
 
@@ -758,3 +759,41 @@ def test_a_confusion_matrix_adds_up_to_the_rows_and_its_diagonal_to_the_accuracy
     assert counted.sum(axis=1).tolist() == [sum(name == label for _, name in VALIDATION) for label in LABELS]
     assert score.accuracy == pytest.approx(np.trace(counted) / 40)
     assert "confusion" not in run_eval(run).as_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("text_column", 5, "text_column"),
+        ("text_column", [5], "text_column"),
+        ("label_names", ["a"], "label_names"),
+        ("data", 5, "data"),
+        ("data", None, "does not say what the shots were drawn from"),
+    ],
+)
+def test_a_source_that_was_edited_into_another_type_is_named(run: Run, name: str, value: object, said: str) -> None:
+    add_student(run, "kd-shots")
+    manifest = json.loads(run.shots.meta.read_text())
+    manifest["settings"][name] = value
+    run.shots.meta.write_text(json.dumps(manifest))
+    with pytest.raises(CodError, match=rf"1-shots\.meta\.json .*{said}"):
+        run_eval(run)
+
+
+@pytest.mark.parametrize("value", [None, "x", [], 0, True])
+def test_a_student_without_a_length_that_can_be_is_named(run: Run, value: object) -> None:
+    add_student(run, "kd-shots")
+    path = run.student("kd-shots") / "settings.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"settings": {"max_length": value}}))
+    with pytest.raises(CodError, match=r"settings\.yaml is damaged: .*max_length"):
+        run_eval(run)
+
+
+@pytest.mark.parametrize(("name", "value"), [("teacher", 5), ("teacher_labels", []), ("max_length", "x")])
+def test_a_teacher_that_was_edited_into_another_type_is_named(run: Run, name: str, value: object) -> None:
+    add_student(run, "kd-shots")
+    manifest = json.loads(run.soft_labels.meta.read_text())
+    manifest["settings"][name] = value
+    run.soft_labels.meta.write_text(json.dumps(manifest))
+    with pytest.raises(CodError, match=rf"3-soft-labels\.meta\.json is damaged: .*{name}"):
+        run_eval(run)

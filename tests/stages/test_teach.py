@@ -8,7 +8,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
-from cod_cli.errors import CodError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
 from cod_cli.training.loop import DivergedError
@@ -113,3 +113,9 @@ def test_divergence_keeps_the_last_good_weights_beside(tmp_path: Path, data: Pat
     kept = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out.diverged")
     assert all(torch.isfinite(parameter).all() for parameter in kept.parameters())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", [".", ""])
+def test_a_teacher_needs_a_folder_of_its_own(out: str) -> None:
+    with pytest.raises(UsageError, match="no folder of its own"):
+        run(Path(out), Path("data"), Path("model"))

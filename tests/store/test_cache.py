@@ -189,6 +189,13 @@ def test_a_file_of_another_program_is_no_store(
     assert foreign.read_bytes() == before
 
 
+def test_a_name_that_is_too_long_for_a_folder_stops_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COD_CACHE", "/tmp/" + "x" * 300)
+    cache = Cache[str](default_path("replies"))
+    assert (cache.get_many(["x"]), stores()) == ({}, [])
+    assert "File name too long" in str(cache.problem)
+
+
 @pytest.mark.parametrize(
     ("value", "floats"),
     [
