@@ -148,7 +148,8 @@ class Gatherer:
             label = self._label(shot, said.logits)
             if label is not _NEITHER and self._passes(shot, text):
                 edits.append(_Edit(text, label, n_edits(shot.text, text), self._margin(shot, label, said), said))
-        return sorted(edits, key=lambda edit: (edit.size, -edit.margin, edit.text))
+        # Another batch changes the last digits of a logit: they shall not decide which is the surer.
+        return sorted(edits, key=lambda edit: (edit.size, -round(edit.margin, 3), edit.text))
 
     def _label(self, shot: Shot, after: Logits) -> str | None:
         """The class that the text is a CFE of, None for a semifactual; ``_NEITHER`` for what is no use."""

@@ -282,3 +282,36 @@ def test_a_teacher_that_no_edit_turns_leaves_semifactuals_only(run: Run, teacher
 def test_sizes_that_cannot_be_are_a_usage_error(run: Run, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         counterfact(run, CounterfactSettings(**options), Ui.silent())
+
+
+def test_a_shot_without_a_word_to_edit_is_a_result(tmp_path: Path, teacher_folder: Path) -> None:
+    rows = [*OF_THEIR_OWN.items(), ("12 345 !", "positive")]
+    lines = [f'{{"text": "{text}", "label": "{name}"}}\n' for text, name in rows]
+    (tmp_path / "data.jsonl").write_text("".join(lines), encoding="utf-8")
+    run = Run(tmp_path / "run")
+    sample(run, SampleSettings(data=str(tmp_path / "data.jsonl"), shots="all"), Ui.silent())
+    result = write(run, teacher_folder)
+    assert result.counts["accepted"] >= 6
+    assert [row.reason for row in run.cfe_files.read_attempts() if row.shot_id.endswith("/7")] in (
+        ["no word can be replaced"],
+        ["the teacher reads the shot itself as negative"],
+    )
+
+
+def test_a_judge_says_of_semifactuals_too_whether_they_are_of_their_class(
+    run: Run, teacher_folder: Path, tmp_path: Path
+) -> None:
+    other = trained_teacher(tmp_path / "judge", ("positive", "negative"), seed=3)
+    write(run, teacher_folder, per_shot=2)
+    result = write(run, teacher_folder, per_shot=2, judge=str(other))
+    assert result.contrast
+    assert result.contrast.judge_agrees_semifactuals is not None
+    assert all(row.judge for row in run.semifactuals.read())
+    assert not run.semifactuals.edited()
+
+
+def test_held_out_pairs_have_nothing_beside_them(run: Run, teacher_folder: Path) -> None:
+    result = write(run, teacher_folder, held_out=2)
+    assert result.contrast is None
+    assert not run.semifactuals.path.exists()
+    assert result.counts["cases"] == 2
