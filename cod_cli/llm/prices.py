@@ -112,7 +112,7 @@ def _read_prices(path: Path) -> Mapping[str, tuple[float, float]]:
         prices = {str(model): (float(pair[0]), float(pair[1])) for model, pair in values.items()}
     except (UsageError, AttributeError, TypeError, ValueError, LookupError):
         prices = {path.name: (-1, -1)}
-    if any(min(pair) < 0 for pair in prices.values()):
+    if not all(0 <= number < math.inf for pair in prices.values() for number in pair):
         raise UsageError(
             f"{path} is no price list", "write one `model: [prompt, completion]` a line, in money per million tokens"
         )

@@ -6,6 +6,7 @@ options, stages read them, and `Settings.results` goes into a manifest. Nothing 
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -92,12 +93,21 @@ def flag_of(name: str, info: FieldOption) -> str:
     return flags[-1].split("/")[0] if flags else "--" + name.replace("_", "-")
 
 
+_TOO_LARGE = 2**64
+
+
 def _check_value(name: str, value: Any, kind: Any, info: FieldOption) -> None:
     if value is None:
         return
     if get_origin(kind) is Literal and value not in get_args(kind):
         choices = ", ".join(map(str, get_args(kind)))
         raise UsageError(f"{flag_of(name, info)} is {value!r}", f"choose one of: {choices}")
+    for number in value if isinstance(value, tuple) else (value,):
+        # NaN is below no minimum and above no cap; torch takes no seed of more than 64 bits.
+        if isinstance(number, float) and not math.isfinite(number):
+            raise UsageError(f"{flag_of(name, info)} is {number}", "give a finite number")
+        if isinstance(number, int) and abs(number) >= _TOO_LARGE:
+            raise UsageError(f"{flag_of(name, info)} is too large", "give a number below 2^64")
     if info.min is not None and value < info.min:
         raise UsageError(f"{flag_of(name, info)} is {value}, below its minimum of {info.min}")
     if info.max is not None and value > info.max:
@@ -110,14 +120,39 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def parse_whole_numbers(flag: str, text: str, hint: str, *, least: int = 0) -> list[int]:
+    """Read ``8,16,32``, the value of an option.
+
+    Raises:
+        UsageError: another form, or a number below ``least`` or of more than 64 bits.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    # Python reads no number of thousands of digits.
+    if not all(part.isdecimal() and len(part) <= 20 and least <= int(part) < _TOO_LARGE for part in parts):
+        raise UsageError(f"{flag} is {text if len(text) <= 80 else text[:80] + '…'!r}", hint)
+    return [int(part) for part in parts]
+
+
 def parse_seeds(text: str) -> list[int]:
     """Whole numbers separated by commas, each only once."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--seed is {text!r}", "give a whole number, or several: --seed 0,1,2")
-    if len(set(map(int, parts))) < len(parts):
+    seeds = parse_whole_numbers("--seed", text, "give a whole number below 2^64, or several: --seed 0,1,2")
+    if len(set(seeds)) < len(seeds):
         raise UsageError(f"--seed is {text!r}: a seed stands there twice")
-    return [int(part) for part in parts]
+    return seeds
+
+
+def require_folder_name(what: str, name: str) -> None:
+    """Refuse what would be no folder beside others, on any system: a path, a hidden name, a very long one.
+
+    Raises:
+        UsageError: calls it ``what``.
+    """
+    path = any(character in name for character in "/\\") or name.startswith(".")
+    if path or not name.strip() or not name.isprintable():
+        raise UsageError(f"{what} is {name!r}", "give the name of a folder, without a path")
+    # Beside it stand others with the name and an ending, and 255 bytes are what systems take.
+    if len(name.encode()) > 200:
+        raise UsageError(f"{what} is {name[:40]!r}… of {len(name.encode())} bytes", "give a shorter name")
 
 
 def parse_names(option: str, text: str) -> dict[str, str]:

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.settings.base import GENERAL, STUDENT, TEACHER, TRAINING, option, parse_seeds
+from cod_cli.mixes import require_mix
+from cod_cli.settings.base import (
+    GENERAL,
+    STUDENT,
+    TEACHER,
+    TRAINING,
+    option,
+    parse_seeds,
+    parse_whole_numbers,
+    require_folder_name,
+)
 from cod_cli.settings.shared import TrainingOptions
 
 Method = Literal["kd", "lwd", "ted"]
@@ -86,6 +96,9 @@ class DistillSettings(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_seeds(self.seed)
+        require_mix(self.mix)
+        if self.name:
+            require_folder_name("--name", self.name)
         if (self.student is None) == (self.init == "pretrained"):
             raise UsageError("the student has no start, or two", "give either --student MODEL or --init teacher")
         if self.method == "kd" and not (self.beta is None and self.layers is None):
@@ -103,9 +116,7 @@ class DistillSettings(TrainingOptions):
         """The teacher's layer for each of the student's, None for evenly spaced ones."""
         if self.layers is None:
             return None
-        if not all(part.strip().isdecimal() for part in self.layers.split(",")):
-            raise UsageError(f"--layers is {self.layers!r}", "give numbers: --layers 2,4,6")
-        return [int(part) for part in self.layers.split(",")]
+        return parse_whole_numbers("--layers", self.layers, "give numbers: --layers 2,4,6")
 
     @property
     def seeds(self) -> list[int]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cod_cli.errors import UsageError
-from cod_cli.settings.base import DATA, GENERAL, option
+from cod_cli.settings.base import DATA, GENERAL, option, parse_whole_numbers
 from cod_cli.settings.shared import DataOptions
 
 
@@ -23,10 +23,12 @@ class SampleSettings(DataOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.shots != "all" and (not self.shots.isdecimal() or int(self.shots) < 1):
-            raise UsageError(f"-k is {self.shots!r}", "give a positive number, or 'all' to take every row")
+        self.k  # noqa: B018 (a malformed value is refused now)
 
     @property
     def k(self) -> int | None:
         """The number of shots; None stands for every row."""
-        return None if self.shots == "all" else int(self.shots)
+        hint = "give a positive number, or 'all' to take every row"
+        if "," in self.shots:
+            raise UsageError(f"-k is {self.shots!r}", hint)
+        return None if self.shots == "all" else parse_whole_numbers("-k", self.shots, hint, least=1)[0]

@@ -4,8 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from cod_cli.errors import UsageError
-from cod_cli.settings.base import COST, DATA, GENERAL, LLM, STUDENT, TEACHER, Settings, option, parse_seeds
+from cod_cli.settings.base import (
+    COST,
+    DATA,
+    GENERAL,
+    LLM,
+    STUDENT,
+    TEACHER,
+    Settings,
+    option,
+    parse_seeds,
+    parse_whole_numbers,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +71,4 @@ class SweepSettings(Settings):
 def _numbers(name: str, text: str) -> list[int]:
     if name == "seed":
         return parse_seeds(text)
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"-k is {text!r}", "give a positive number, or several: -k 8,16,32")
-    return [int(part) for part in parts]
+    return parse_whole_numbers("-k", text, "give a positive number, or several: -k 8,16,32", least=1)

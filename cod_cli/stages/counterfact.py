@@ -18,6 +18,7 @@ from cod_cli.counterfactuals.ledger import Ledger
 from cod_cli.counterfactuals.quality import NEAR_COPIES, ContrastSummary, QualityReport, Work, contrast_summary, report
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, assign_targets, load_judge, read_by
+from cod_cli.data.files import open_table
 from cod_cli.data.heldout import hold_out, training_texts
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
@@ -218,6 +219,8 @@ def _check(settings: CounterfactSettings, labels: Sequence[str]) -> None:
         )
     if settings.generator == "file" and not settings.from_file:
         raise UsageError("--generator file needs the pairs", "add --from FILE")
+    if settings.generator == "file" and settings.from_file:
+        open_table(settings.from_file)  # a typo is found before --force puts anything away
     if settings.generator == "openai" and not settings.model:
         raise UsageError("no LLM is named", "add --model NAME, or --generator editor --teacher T to do without an LLM")
     by_teacher = settings.target in (None, *BY_TEACHER) and len(labels) > 2 and settings.generator != "file"

@@ -149,8 +149,6 @@ class _Shared:
 
 def _names(settings: DistillSettings) -> list[str]:
     name = settings.name or f"{settings.method}-{settings.mix}"
-    if name != Path(name).name or name.startswith("."):
-        raise UsageError(f"--name is {name!r}", "give the name of a folder, without a path")
     if name in NO_STUDENTS:
         raise UsageError(f"--name is {name!r}, as the scores call what is no student", "give another name")
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]

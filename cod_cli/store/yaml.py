@@ -35,7 +35,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    # ValueError: a date that there is not, a number of thousands of digits.
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise _no_yaml(where, error) from None
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, distributed
 
+from cod_cli.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -41,9 +43,16 @@ class Processes:
             PartialState().destroy_process_group()
 
 
+def _count() -> int:
+    launched = os.environ.get("WORLD_SIZE", "1")
+    if not launched.isdecimal() or int(launched) < 1:
+        raise UsageError(f"WORLD_SIZE is {launched!r}", "it is set by `accelerate launch`; unset it for one process")
+    return int(launched)
+
+
 def is_first() -> bool:
     """Whether this is the one that writes files, known before the processes have joined."""
-    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+    return _count() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def join_processes(device: str) -> Processes:
@@ -52,7 +61,7 @@ def join_processes(device: str) -> Processes:
     Args:
         device: as `--device` has it; of several GPUs each process gets its own.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if _count() == 1:
         return Processes(0, 1, device)
     from accelerate import PartialState
 

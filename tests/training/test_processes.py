@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cod_cli.errors import UsageError
 from cod_cli.training.batches import Batch, share_of
 from cod_cli.training.processes import Processes, join_processes
 from tests.models.tiny import tiny_base
@@ -66,3 +67,9 @@ def test_two_processes_train_the_same_teacher_as_one(tmp_path: Path) -> None:
     lines = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("alone", "two")]
     for mine, theirs in zip(*lines, strict=True):
         assert json.loads(theirs)["total"] == pytest.approx(json.loads(mine)["total"], rel=1e-4)
+
+
+def test_a_number_of_processes_that_is_none_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "abc")
+    with pytest.raises(UsageError, match="WORLD_SIZE is 'abc'"):
+        join_processes("cpu")

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.settings.base import flag_of, options_of
+from cod_cli.evaluation.scores import NO_STUDENTS
+from cod_cli.settings.base import flag_of, options_of, require_folder_name
 from cod_cli.stages.sweep.grid import STAGES, Arm, Grid, Options
 from cod_cli.store.yaml import read_yaml
 
@@ -28,6 +29,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 
 _SET_BY_THE_SWEEP = {"shots": "k", "seed": "seeds", "force": None, "dry_run": None, "kind": None}
+_RENAME = "give one of them another `name: …`"
 _TOP = ("tasks", "arms", "k", "seeds", *STAGES)
 
 
@@ -64,7 +66,7 @@ def _tasks(entries: Any, shared: Options, where: str) -> dict[str, Options]:
     """The options of each task by its name; without a list of tasks, the shared ones are the only task's."""
     if entries is None:
         entries = [{}]
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise UsageError(f"{where}: tasks is no list of entries", "write `tasks: [{data: …, teacher: …}]`")
     tasks: dict[str, Options] = {}
     for entry in entries:
@@ -74,8 +76,9 @@ def _tasks(entries: Any, shared: Options, where: str) -> dict[str, Options]:
         if not data:
             raise UsageError(f"{where}: a task has no data", "add `data: …`, or --data")
         name = str(entry.get("name") or _task_name(str(data)))
+        require_folder_name(f"{where}: a task's name", name)
         if name in tasks:
-            raise UsageError(f"{where}: two tasks are called {name}", "give one of them another `name: …`")
+            raise UsageError(f"{where}: two tasks are called {name}", _RENAME)
         tasks[name] = options
     return tasks
 
@@ -97,8 +100,11 @@ def _arms(entries: Any, where: str) -> tuple[Arm, ...]:
         training = options.get("distill", {})
         method, mix = training.setdefault("method", "kd"), training.setdefault("mix", "all")
         name = str(entry.get("name") or f"{method}-{mix}")
+        require_folder_name(f"{where}: an arm's name", name)
+        if name in NO_STUDENTS:
+            raise UsageError(f"{where}: an arm is called {name}, as the scores call what is no student", _RENAME)
         if name in arms:
-            raise UsageError(f"{where}: two arms are called {name}", "give one of them another `name: …`")
+            raise UsageError(f"{where}: two arms are called {name}", _RENAME)
         arms[name] = Arm(name, {**options, "distill": training})
     return tuple(arms.values())
 
@@ -152,14 +158,14 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
     # Strict, so that `yes` is not 1 and "8" not 8; read as JSON, where strictness lets a list be a tuple, text a path.
     adapter = TypeAdapter(kind, config=ConfigDict(strict=True))
     for candidate in (value, [value], *([str(value)] if number else [])):
-        with contextlib.suppress(ValidationError, TypeError):
+        with contextlib.suppress(ValidationError, TypeError, ValueError):
             return adapter.validate_json(json.dumps(candidate))
     raise UsageError(f"{what} is {value!r}", "that is no value of this option")
 
 
 def _whole_numbers(value: Any, name: str, where: str, *, least: int) -> tuple[int, ...]:
     numbers = value if isinstance(value, list) else [value]
-    good = all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in numbers)
+    good = all(isinstance(n, int) and not isinstance(n, bool) and least <= n < 2**64 for n in numbers)
     if not numbers or not good or len(set(numbers)) < len(numbers):
         raise UsageError(f"{where}: {name} is {value!r}", f"write whole numbers, each once: `{name}: [{least}, …]`")
     return tuple(numbers)

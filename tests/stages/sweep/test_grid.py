@@ -1,5 +1,6 @@
 """Grids: what they stand for, and what they refuse."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,10 @@ def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
     assert not found.other_budget("kd-cod")
 
 
+_NO_NAMES = ("../../x", "/abs", "..", ".x", "a/b", "a\\b", "a\0b", "\ud800", "n" * 300, " ")
+_DECIMALS = ("lr", "temperature", "alpha", "max_edit_ratio", "max_cost", "rpm", "timeout")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -152,6 +157,18 @@ def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
         ({"arms": [{"mix": "cod", "split": "test"}]}, "arms share shots and split"),
         ({"arms": [{"method": "magic", "mix": "cod"}]}, "--method is 'magic'"),
         ({"tasks": [{"data": "a"}, {"data": "a"}]}, "two tasks are called a"),
+        ({"arms": [{"mix": "codd"}]}, "--mix is 'codd'"),
+        ({"arms": [{"mix": "cod", "name": "teacher"}]}, "what is no student"),
+        *(({"arms": [{"mix": "cod", "name": name}]}, "an arm's name is") for name in _NO_NAMES),
+        *(({"tasks": [{"data": "a", "name": name}]}, "a task's name is") for name in _NO_NAMES),
+        ({"tasks": [{"data": ".."}]}, "a task's name is"),
+        ({"tasks": []}, "tasks is no list"),
+        *(({key: number}, "finite number") for key in _DECIMALS for number in (math.nan, math.inf, -math.inf)),
+        ({"price": [1, math.nan]}, "--price is nan"),
+        *(({"price": price}, "price is") for price in ("x", [1], [1, 2, 3], ["a", "b"])),
+        ({"seeds": [2**64]}, "seeds is"),
+        ({"counterfact": {"seed": 2**64}}, "seed is set by the sweep"),
+        ({"epochs": 2**64}, "--epochs is too large"),
         ({"data": None}, "no data"),
         ({"teacher": None}, "no teacher"),
     ],
@@ -171,7 +188,7 @@ def test_what_is_given_on_the_command_line_wins_over_the_file(tmp_path: Path) ->
     assert found[0].arms["kd-cod"].student_layers == 3
 
 
-@pytest.mark.parametrize("text", ["- a", "a: [", "\x00"])
+@pytest.mark.parametrize("text", ["- a", "a: [", "\x00", "[" * 2000, "seeds: " + "9" * 5000, "k: 2020-13-45"])
 def test_a_file_that_is_no_grid_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(text)

@@ -1,0 +1,30 @@
+"""Numbers that are no numbers, or too large, are refused when settings are built."""
+
+import pytest
+
+from cod_cli.errors import UsageError
+from cod_cli.settings.counterfact import CounterfactSettings
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.sample import SampleSettings
+from cod_cli.settings.sweep import SweepSettings
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_no_cap_is_switched_off_by_what_is_no_number(number: float) -> None:
+    for options in ({"max_cost": number}, {"price": (number, 1.0)}, {"price": (1.0, number)}, {"rpm": number}):
+        with pytest.raises(UsageError, match=r"is (nan|inf)"):
+            CounterfactSettings(model="m", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("digits", [str(2**64), "9" * 5000])
+def test_numbers_of_more_than_64_bits_are_refused(digits: str) -> None:
+    with pytest.raises(UsageError, match="--seed is"):
+        DistillSettings(student="s", seed=digits)
+    with pytest.raises(UsageError, match="--layers is"):
+        DistillSettings(student="s", method="lwd", layers=digits)
+    with pytest.raises(UsageError, match="-k is"):
+        SampleSettings(data="d", shots=digits)
+    with pytest.raises(UsageError, match="-k is"):
+        SweepSettings(out="o", shots=digits)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="too large"):
+        SampleSettings(data="d", seed=2**64)
