@@ -108,3 +108,10 @@ def test_an_edit_of_a_columns_name_is_refused_and_says_which() -> None:
     good, bad = verifier.judge([Candidate(shot, "positive", text) for text in texts], set())
     assert (good.status, bad.status) == ("accepted", "malformed")
     assert "changes the name of a column (subject, body)" in str(bad.reason)
+
+
+@pytest.mark.parametrize(("text", "minimal"), [("a bright and slow film", True), ("a bright and quick film", False)])
+def test_without_the_revert_pass_only_a_single_edit_is_sure_to_be_minimal(text: str, minimal: bool) -> None:
+    verifier = Verifier(WordTeacher(), ("negative", "positive"), max_edit_ratio=0.5, revert=False)
+    [verdict] = verifier.judge([Candidate(SHOT, "positive", text)], set())
+    assert (verdict.status, verdict.text, verdict.minimal) == ("accepted", text, minimal)

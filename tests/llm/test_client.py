@@ -645,3 +645,11 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path) -> None:
     assert len(llm.requests) < 1000, "it went on asking"
     assert process.returncode != 0
     assert {line.split()[0] for line in finished} <= {reply.shot_id for reply in journalled(path)}
+
+
+def test_the_first_request_that_finds_no_server_stops_all_others() -> None:
+    limits = Limits(concurrency=1, timeout=5.0)
+    with Session(limits, backoff=0.001) as session, Client("m", session, base_url="http://127.0.0.1:9/v1") as asking:
+        assert len(list(asking.ask(map(request, range(20))))) == 20
+        # While the first waits for its next try a second one may start.
+        assert asking.spent.calls < 2 * TRIES

@@ -1,6 +1,7 @@
 """The journal: whole lines only, found again by key, and honest about a full disk."""
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,3 +128,13 @@ def test_a_full_disk_is_an_error_and_leaves_no_torn_line(path: Path) -> None:
         with pytest.raises(CodError):
             journal.append("k3", request(), OUTCOME).result()
     assert path.read_bytes() == whole
+
+
+def test_a_reply_counts_as_written_only_after_the_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    path = tmp_path / "2-replies.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.stat().st_size))
+    journal = open_reply_journal(path)
+    journal.append("key", request(), Outcome((Choice("text", "stop"),))).result()
+    assert synced == [path.stat().st_size]
+    journal.close()

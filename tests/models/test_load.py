@@ -208,3 +208,21 @@ def test_weights_that_no_file_may_hold_are_refused(teacher_folder: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     require_savable(classifier)
+
+
+def test_code_that_stands_in_a_model_folder_is_not_run(tmp_path: Path) -> None:
+    folder = tiny_classifier(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    ran = tmp_path / "ran"
+    custom = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnModel"}
+    config |= {"model_type": "own-bert", "auto_map": custom}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\n"
+        "from transformers import BertConfig, BertForSequenceClassification\n"
+        "class OwnConfig(BertConfig): model_type = 'own-bert'\n"
+        "class OwnModel(BertForSequenceClassification): config_class = OwnConfig\n"
+    )
+    with pytest.raises(CodError):
+        load_classifier(str(folder))
+    assert not ran.exists()

@@ -230,3 +230,13 @@ def test_a_planted_null_is_called_different_in_at_most_five_per_cent_of_tables()
         found = compare(Evidence(Path("."), (run,), (), tuple(results), ()))
         wrong += any(c.verdict in ("better", "worse") for c in found.contrasts)
     assert 0 < wrong / tables <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / tables)
+
+
+def test_an_arm_is_not_tested_against_a_reference_of_another_budget(tmp_path: Path) -> None:
+    five_seeds(tmp_path)
+    for seed in range(5):
+        rescore(Run(tmp_path / f"k16-s{seed}"), "kd-shots", rows=17)
+    found = compared(tmp_path)
+    assert cell(found, "kd-cod").other_budget is None
+    tested = contrast(found, "kd-cod")
+    assert (tested.adjusted, tested.verdict) == (None, "other budget, not counted")

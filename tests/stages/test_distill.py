@@ -1,6 +1,7 @@
 """`cod distill` on a tiny teacher and student: what it trains on, what it saves, what it refuses."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.mixes import require_equal_budget
+from cod_cli.models.folder import fingerprint
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
@@ -362,3 +364,24 @@ def test_a_mix_that_would_train_on_other_rows_fails_the_run(
     with pytest.raises(CodError, match="--mix cod would train on 3 rows"):
         train(run, student_folder, mix="cod")
     assert run.student_names() == []
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_student_that_starts_from_its_teachers_weights_is_marked(
+    own: bool, run: Run, teacher_folder: Path, student_folder: Path
+) -> None:
+    soft = run.soft_labels.require().replace(teacher=fingerprint(teacher_folder))
+    run.soft_labels.finish(soft, run.soft_labels.read())
+    train(run, teacher_folder if own else student_folder, mix="shots", epochs=1)
+    assert run.read_student("kd-shots").cut_from_teacher is own
+
+
+def test_a_student_of_other_starting_weights_is_not_taken_for_this_one(
+    run: Run, student_folder: Path, tmp_path: Path
+) -> None:
+    start = Path(shutil.copytree(student_folder, tmp_path / "start"))
+    train(run, start, mix="shots", epochs=1)
+    shutil.rmtree(start)
+    tiny_base(start, layers=2, seed=5)
+    with pytest.raises(CodError, match="the weights that it starts from have changed"):
+        train(run, start, mix="shots", epochs=1)

@@ -360,3 +360,15 @@ def test_only_kinds_that_an_llm_writes_depend_on_its_options() -> None:
     assert "temperature" not in RivalSettings(kind="eda", model="m").results()
     assert RivalSettings(kind="opposite", model="m").results()["temperature"] == 0.0
     assert {kind for kind in RIVALS if RIVALS[kind].llm} == {"paraphrase", "opposite"}
+
+
+def test_the_queries_of_an_earlier_go_are_counted_too(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(edit) as llm:
+        options = {"model": "m", "base_url": llm.url, "teacher": str(teacher_folder), "cache": False}
+        with pytest.raises(PartialError):
+            counterfact(run, CounterfactSettings(**options, max_calls=1), Ui.silent())
+        before = run.counterfactuals.manifest().counts["teacher_queries"]
+        counterfact(run, CounterfactSettings(**options), Ui.silent())
+    # The shots are shown to the teacher in each go; in the second the other replies.
+    assert before > 0
+    assert run.counterfactuals.require().counts["teacher_queries"] > before + K

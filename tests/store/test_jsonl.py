@@ -2,7 +2,10 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -97,3 +100,41 @@ def test_logits_that_are_no_numbers_are_refused_with_file_and_line(tmp_path: Pat
     )
     with pytest.raises(CodError, match=r"3-soft-labels\.jsonl, line 1: logits\.0: Input should be a finite number"):
         read_records(path, SoftLabel)
+
+
+def test_an_id_that_stands_there_twice_is_an_error_that_names_both_lines(tmp_path: Path) -> None:
+    line = '{"id": "a", "text": "t", "label": "x"}\n'
+    (tmp_path / "a.jsonl").write_text(line + line.replace('"a"', '"b"') + line)
+    with pytest.raises(CodError, match="line 3: id 'a' stands on line 1 too"):
+        read_records(tmp_path / "a.jsonl", Shot)
+
+
+_WRITE = """
+import itertools, sys
+from pathlib import Path
+from cod_cli.store.jsonl import write_text
+path = Path(sys.argv[1])
+for n in itertools.count():
+    write_text(path, f"{n % 10}" * 3_000_000)
+    print(n, flush=True)
+"""
+
+
+def test_a_kill_while_a_file_is_replaced_leaves_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for milliseconds in (1, 3, 5, 7):
+        process = subprocess.Popen([sys.executable, "-c", _WRITE, str(path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.communicate()
+        text = path.read_text()
+        assert text == text[0] * 3_000_000
+
+
+def test_a_file_is_on_disk_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append((tmp_path / "file").exists()))
+    write_text(tmp_path / "file", "new")
+    assert synced == [False]

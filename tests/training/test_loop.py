@@ -192,3 +192,16 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
 
     with pytest.raises(DivergedError, match="the gradient is not finite"):
         list(train(Fragile(99), endless(3), steep, steps=3, lr=0.1, seed=0))
+
+
+def test_each_epoch_deals_the_rows_anew(folder: Path) -> None:
+    classifier = load_student(str(folder), LABELS, device="cpu")
+    first, second = ([batch.ids for batch in epoch] for epoch in loader(classifier).epochs(2))
+    assert first != second
+    assert sorted(sum(first, ())) == sorted(sum(second, ())) == sorted(row.id for [row] in groups())
+
+
+def test_the_rate_falls_from_the_first_of_many_steps_on(folder: Path) -> None:
+    student = load_student(str(folder), LABELS, device="cpu")
+    records = train(student.model, loader(student).epochs(10), objective, steps=30, lr=1e-3, seed=0)
+    assert [record.lr for record in records] == pytest.approx([1e-3 * (30 - n) / 30 for n in range(30)])

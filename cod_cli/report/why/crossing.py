@@ -83,6 +83,16 @@ def _stretch(tokens: Sequence[int], start: int, end: int, length: int, special: 
     return [tokens[start + i * (end - start) // length] for i in range(length)]
 
 
+def share_and_gap(own: Floats, teachers: Floats) -> tuple[float, float | None]:
+    """The share of the teacher's crossings (n,) that a student shares, and the mean distance between the two there.
+
+    A crossing that is not there is NaN; the distance, as a share of the segment, is None where none is shared.
+    """
+    gaps = np.abs(own - teachers)
+    shared = ~np.isnan(gaps)
+    return float(shared.mean()), float(gaps[shared].mean()) if shared.any() else None
+
+
 # Points in one forward pass: few, since padding costs a CPU more than small batches do.
 BATCH = 8
 

@@ -17,7 +17,7 @@ from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Manifest, Student
 from cod_cli.report.results import Evidence
 from cod_cli.report.why import fisher
-from cod_cli.report.why.crossing import Pair, Segments, crossings
+from cod_cli.report.why.crossing import Pair, Segments, crossings, share_and_gap
 from cod_cli.report.why.explain import HELD_OUT, OWN, Measurement, Measurements
 from cod_cli.report.why.fisher import features_of
 from cod_cli.settings.shared import TeacherSpec
@@ -199,9 +199,7 @@ class _Bench:
             raise CodError(f"{folder} has other classes than the run")
         order = [classifier.labels.index(label) for label in self._label_manifest.labels]
         segments = Segments(classifier, pairs, order, max_length=student.settings["max_length"])
-        gaps = np.abs(crossings(segments.margins, len(pairs)) - places)
-        shared = ~np.isnan(gaps)
-        return float(shared.mean()), float(gaps[shared].mean()) if shared.any() else None
+        return share_and_gap(crossings(segments.margins, len(pairs)), places)
 
     @cached_property
     def _teacher_crossings(self) -> tuple[list[Pair], Floats]:

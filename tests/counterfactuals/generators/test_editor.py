@@ -9,7 +9,7 @@ from cod_cli.counterfactuals.contrast import Witness
 from cod_cli.counterfactuals.edits import column_names, n_edits
 from cod_cli.counterfactuals.generators import editor
 from cod_cli.counterfactuals.generators.base import EditRequest
-from cod_cli.counterfactuals.generators.editor import build_lexicon, open_editor
+from cod_cli.counterfactuals.generators.editor import Choice, build_lexicon, open_editor
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.load import load_classifier
@@ -78,11 +78,10 @@ def test_a_capital_stays_a_capital(teacher_folder: Path) -> None:
     assert proposal.texts[0][0].isupper()
 
 
-def test_only_words_seen_three_times_may_be_put_in(teacher_folder: Path) -> None:
+def test_only_words_seen_three_times_may_be_put_in(teacher_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = load_classifier(str(teacher_folder))
-    texts = ["good good good bad bad"] + [f"{word} " * 3 for word in vocabulary()]
-    words = build_lexicon(classifier, texts).words
-    assert "good" in words
+    monkeypatch.setattr(editor, "ENOUGH", 1)
+    assert build_lexicon(classifier, ["good good good bad bad"]).words == ("good",)
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta", "qwen2"])
@@ -137,3 +136,42 @@ def test_searching_on_ends_when_there_is_enough(teacher_folder: Path) -> None:
     shot = Shot(id="s", text="the film is bad .", label="negative")
     open_editor(teacher, vocabulary(), oracle=witness).search_on([(shot, "positive")], flipped=2, kept=2)
     assert {n_edits(shot.text, text) for text in witness.shown["s"]} == {0, 1}
+
+
+@pytest.mark.parametrize("labels", [LABELS, ("positive", "negative")])
+def test_the_gradient_points_to_the_target_whatever_the_order_of_the_classes(
+    labels: tuple[str, ...], teacher_folder: Path
+) -> None:
+    teacher = teacher_in(teacher_folder, labels)
+    place, text = labels.index("positive"), "the film is bad ."
+    [embedded], [gradient], _ = open_editor(teacher, vocabulary())._gradients([text], [place])
+    step = 1e-2 * gradient / gradient.norm()
+    with torch.no_grad():
+        before, after = (
+            teacher.classifier.model(inputs_embeds=at[None]).logits[0, teacher.order[place]]
+            for at in (embedded, embedded + step)
+        )
+    assert after > before
+
+
+def margins(teacher: WhiteBoxTeacher, choice: Choice, wanted: list[EditRequest]) -> list[float]:
+    """How far the target is ahead, in logits, in what the editor chooses for each request."""
+    texts = [proposal.texts[0] for proposal in open_editor(teacher, vocabulary(), choice).propose(wanted)]
+    rows = teacher.logits(texts)
+    targets = [teacher.labels.index(request.target) for request in wanted]
+    return [float(row[target] - row[1 - target]) for row, target in zip(rows, targets, strict=True)]
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_each_choice_among_edits_is_another(teacher_folder: Path) -> None:
+    teacher, wanted = teacher_in(teacher_folder), requests(4)
+    nearest, smallest, confident = (margins(teacher, c, wanted) for c in ("nearest", "smallest", "confident"))
+    assert all(0 < near < sure for near, sure in zip(nearest, smallest, strict=True))
+    assert all(sure <= most for sure, most in zip(smallest, confident, strict=True))
+    assert sum(confident) > sum(smallest), "it stopped at the first edit that flips"
+
+
+def test_each_text_whose_gradient_is_taken_is_counted(teacher_folder: Path) -> None:
+    teacher = teacher_in(teacher_folder)
+    open_editor(teacher, vocabulary())._gradients(["the film is bad .", "the film is good ."], [1, 0])
+    assert teacher.gradients == 2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cod_cli.report.why.crossing import STEPS, Margins, align, crossings
+from cod_cli.report.why.crossing import STEPS, Margins, align, crossings, share_and_gap
 
 HALF = 2.0 ** -(STEPS + 1)
 
@@ -97,3 +97,9 @@ def test_the_longer_side_of_one_change_stays_as_it_is() -> None:
         assert two == longer
         assert len(one) == len(two)
         assert set(one) <= set(text)
+
+
+def test_the_gap_is_a_mean_over_the_crossings_that_are_shared() -> None:
+    teacher, nowhere = np.array([0.5, 0.25, 0.5, 0.5]), float("nan")
+    assert share_and_gap(np.array([0.75, nowhere, 0.5, nowhere]), teacher) == (0.5, 0.125)
+    assert share_and_gap(np.full(4, nowhere), teacher) == (0.0, None)
