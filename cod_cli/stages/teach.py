@@ -219,8 +219,11 @@ def _begin(out: Path, plan: TeacherOrigin, settings: TeachSettings, ui: Ui) -> _
         if settings.resume:
             ui.note(f"there is no checkpoint at {state.path}: starting at step 1")
         return _Progress(plan, [], state)
-    teacher = TeacherOrigin.model_validate_json(state.notes["teacher"])
-    history = [Step.model_validate(step) for step in json.loads(state.notes["history"])]
+    try:
+        teacher = TeacherOrigin.model_validate_json(state.notes["teacher"])
+        history = [Step.model_validate(step) for step in json.loads(state.notes["history"])]
+    except (KeyError, TypeError, ValueError):
+        raise CodError(f"{state.path} is damaged: it does not say what it belongs to", "start over: --force") from None
     if changes := _changes(teacher, plan):
         raise CodError(
             f"{state.path} was begun with other settings ({'; '.join(changes)})",

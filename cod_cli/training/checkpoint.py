@@ -40,7 +40,7 @@ class TrainingState:
             with safe_open(self.path, framework="pt") as file:
                 self.notes = dict(file.metadata() or {})
                 self._saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:  # OSError: a folder
             raise CodError(f"{self.path} is damaged: {error}", "start over: --force") from None
         self._best = {name.removeprefix("best."): tensor for name, tensor in self._saved.items() if name[:5] == "best."}
         return True

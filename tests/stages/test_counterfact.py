@@ -187,6 +187,13 @@ def test_pairs_from_a_file_are_checked_like_any_other(run: Run, teacher_folder: 
     assert [row.status for row in run.cfe_files.read_attempts()] == ["unchanged"] + ["accepted"] * 7
 
 
+def test_a_file_that_is_not_there_is_found_before_anything_is_put_away(run: Run, teacher_folder: Path) -> None:
+    write(run, teacher_folder, generator="editor")
+    with pytest.raises(FileNotFoundError, match="typo"):
+        write(run, teacher_folder, generator="file", from_file=run.folder / "typo.jsonl", force=True)
+    assert run.counterfactuals.read()
+
+
 def test_the_fallback_closes_what_the_llm_left_open_and_is_marked(
     run: Run, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

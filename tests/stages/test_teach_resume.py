@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.load import load_classifier
@@ -106,6 +107,13 @@ def test_a_torn_checkpoint_is_named(tmp_path: Path, data: Path, base: Path) -> N
     interrupted(tmp_path / "out", data, base, 4)
     checkpoint(tmp_path / "out").write_bytes(checkpoint(tmp_path / "out").read_bytes()[:900])
     with pytest.raises(CodError, match="is damaged") as caught:
+        run(tmp_path / "out", data, base, epochs=2, resume=True)
+    assert "--force" in str(caught.value.hint)
+
+
+def test_a_checkpoint_without_notes_is_named(tmp_path: Path, data: Path, base: Path) -> None:
+    save_file({"weight.a": torch.zeros(1)}, checkpoint(tmp_path / "out"))
+    with pytest.raises(CodError, match="does not say what it belongs to") as caught:
         run(tmp_path / "out", data, base, epochs=2, resume=True)
     assert "--force" in str(caught.value.hint)
 
