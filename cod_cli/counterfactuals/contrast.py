@@ -318,7 +318,9 @@ class ContrastSets:
             return
         sizes = self.gatherer.sizes
         wanted = [Ask(shot, label, keep=False, base=self.max_attempts) for label in firsts if sizes.per_shot > 1]
-        wanted += [Ask(shot, self.gatherer.kept_class(shot), keep=True)] if sizes.wanted else []
+        # Where nothing turned the teacher, semifactuals are of no use: no balanced mix takes them.
+        turned = bool(firsts or self.families[shot.id].cfes)
+        wanted += [Ask(shot, self.gatherer.kept_class(shot), keep=True)] if sizes.wanted and turned else []
         self.asks.update((ask.key, ask) for ask in wanted)
 
     def _gather(self, shot: Shot) -> None:

@@ -275,6 +275,12 @@ def test_a_teacher_that_no_edit_turns_leaves_semifactuals_only(run: Run, teacher
     assert result.mostly_unturned
 
 
+def test_no_semifactual_is_asked_for_where_nothing_turned_the_teacher(run: Run, teacher_folder: Path) -> None:
+    with FakeLLM(lambda body: text_in(body).replace("the ", "this ")) as llm:
+        write(run, teacher_folder, llm, max_attempts=1, semifactuals=3)
+        assert len(llm.requests) == 4
+
+
 @pytest.mark.parametrize(
     "options",
     [{"per_shot": 0}, {"semifactuals": -1}, {"semifactuals": 2, "teacher": None}, {"per_shot": 2, "model": "m"}],
