@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from cod_cli.errors import UsageError
+from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.base import CHECKS, COST, DATA, GENERAL, LLM, TEACHER, TRAINING, Settings, option
 
 
@@ -121,9 +121,19 @@ class TeacherSpec:
 
     @classmethod
     def from_manifest(cls, settings: Mapping[str, Any]) -> Self:
-        """The teacher in a manifest's ``settings``; what an older version did not record is as it was by default."""
+        """The teacher in a manifest's ``settings``; what an older version did not record is as it was by default.
+
+        Raises:
+            CodError: a value of another type, as an edit by hand leaves it.
+        """
         names = _OF_ALL | _OF_LLMS
         known = {field: settings[name] for field, name in names.items() if settings.get(name) is not None}
+        for field, value in known.items():
+            if not isinstance(value, int if field in ("max_length", "demos", "votes") else str):
+                raise CodError(
+                    f"{names[field]} is {value!r} among the settings of a manifest (*.meta.json) of this run",
+                    "put back what stood there, or make its file anew with --force",
+                )
         spec = cls(**{"name": ""} | known)
         # Where an LLM wrote and another checked, the checks have an address of their own.
         url = settings.get("teacher_url") or settings.get("base_url")

@@ -1,9 +1,11 @@
 """Which teacher: said by options, recorded in a manifest, found there again."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cod_cli.errors import CodError
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.shared import TeacherSpec
@@ -44,3 +46,9 @@ def test_without_a_teacher_there_is_none_in_the_record() -> None:
 
 def test_an_older_record_without_an_option_means_its_default() -> None:
     assert TeacherSpec.from_manifest({"teacher": "openai:m"}) == TeacherSpec("openai:m")
+
+
+@pytest.mark.parametrize("change", [{"teacher": 5}, {"teacher_labels": ["a"]}, {"max_length": "x"}])
+def test_a_recorded_teacher_of_another_type_is_an_error(change: dict[str, Any]) -> None:
+    with pytest.raises(CodError, match="among the settings of a manifest"):
+        TeacherSpec.from_manifest({"teacher": "t", **change})
