@@ -1,3 +1,3 @@
 """cod: few-shot distillation of text classifiers with counterfactual explanations."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -209,6 +209,11 @@ class Counterfactual(SparseRecord):
         """Whether it is a CFE beside the first one of its shot and class."""
         return self.id.startswith(f"{self.shot_id}~{self.label}~")
 
+    @property
+    def is_semifactual(self) -> bool:
+        """Whether it is an edit that does not turn the teacher."""
+        return self.kind == "semifactual"
+
 
 class SoftLabel(Record):
     """The teacher's raw logits for one text, one per class in the manifest's label order."""

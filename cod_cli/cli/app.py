@@ -129,7 +129,7 @@ def label(run: RunFolder, settings: LabelSettings, ui: Ui) -> None:
 def distill(run: RunFolder, settings: DistillSettings, ui: Ui) -> None:
     """Train a student on the soft labels; it becomes an ordinary model folder.
 
-    Example: cod distill runs/a --student microsoft/deberta-v3-small --mix cod --seed 0,1,2
+    Example: cod distill runs/a --student microsoft/deberta-v3-small --seed 0,1,2
     """
     from cod_cli.stages.distill import distill
     from cod_cli.store.run import Run
@@ -189,7 +189,7 @@ def predict(
 ) -> None:
     """Print label and probabilities for each row of a file, as JSON lines.
 
-    Example: cod predict runs/a/4-students/kd-all new.csv
+    Example: cod predict runs/a/4-students/lwd-all new.csv
     """
     from cod_cli.stages.predict import predict
 

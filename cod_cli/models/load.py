@@ -79,12 +79,17 @@ def load_classifier(name: str, *, device: str = "auto") -> Classifier:
             f"{name} has no trained classification head ({', '.join(sorted(untrained)[:3])} missing)",
             f"fine-tune it first: `cod teach OUT --data DATA --model {name}`",
         )
-    labels = tuple(str(label) for _, label in sorted(dict(model.config.id2label or {}).items()))
+    labels = classes_of(model.config)
     if len(labels) < 2 or model.config.problem_type in ("regression", "multi_label_classification"):
         raise CodError(f"{name} does not choose one of several classes", "use a single-label classifier")
-    tokenizer = _load_tokenizer(name, folder)
+    tokenizer = load_tokenizer(name)
     _align_padding(model, tokenizer)
     return Classifier(name, _on(target, model), tokenizer, target, labels)
+
+
+def classes_of(config: PreTrainedConfig) -> tuple[str, ...]:
+    """A classifier's own classes, in the order of its logits."""
+    return tuple(str(label) for _, label in sorted(dict(config.id2label or {}).items()))
 
 
 def load_encoder(name: str, *, device: str = "auto") -> Encoder:
@@ -95,7 +100,7 @@ def load_encoder(name: str, *, device: str = "auto") -> Encoder:
     """
     target, folder = pick_device(device), find_model(name)
     model, _ = _load(name, folder, AutoModel, _read_config(name, folder))
-    tokenizer = _load_tokenizer(name, folder)
+    tokenizer = load_tokenizer(name)
     _align_padding(model, tokenizer)
     return Encoder(name, _on(target, model), tokenizer, target)
 
@@ -110,9 +115,10 @@ class Backbone:
     weights: dict[str, torch.Tensor]
     tokenizer: PreTrainedTokenizerBase
     labels: tuple[str, ...]
+    head_kept: bool = False
 
     def student(self, *, seed: int = 0, device: str = "auto") -> Classifier:
-        """A model to be trained, in eval mode, with a fresh classification head drawn from ``seed``.
+        """A model to be trained, in eval mode, its classification head drawn from ``seed`` unless it was kept.
 
         The same seed gives the same bits on every device; the global random numbers are left as they were.
 
@@ -128,30 +134,58 @@ class Backbone:
         return Classifier(self.name, _on(target, model), self.tokenizer, target, self.labels)
 
     def new_weights(self, student: Classifier) -> set[str]:
-        """The names of a student's weights that no pretraining has seen: the head's."""
-        return {name for name, _ in student.model.named_parameters()} - self.weights.keys()
+        """The names of its weights that no pretraining has seen, the head's; of a kept head its last layer's."""
+        names = {name for name, _ in student.model.named_parameters()}
+        last = last_layer_of_head(student.model, len(self.labels)) if self.head_kept else None
+        return names - self.weights.keys() | {name for name in names if last and name.startswith(f"{last}.")}
 
 
-def load_backbone(name: str, labels: Sequence[str], *, layers: int | None = None) -> Backbone:
+def load_backbone(
+    name: str, labels: Sequence[str], *, layers: int | Sequence[int] | None = None, head: Sequence[int] | None = None
+) -> Backbone:
     """Read a pretrained model to draw students from; for `cod distill` and `cod teach`.
 
     Args:
-        name: a model folder or Hub id; another task's head is left behind.
+        name: a model folder or Hub id.
         labels: the students' classes in order.
-        layers: how many evenly spaced layers stay; None for all. Of L layers n keep ⌊(i + 1)·L / n⌋ - 1 for i = 0 …
-            n - 1, the paper's layer match (of six, three: 1, 3, 5), so the last layer always stays.
+        layers: which layers stay, from 0, or how many evenly spaced ones; None for all. Of L layers n keep
+            ⌊(i + 1)·L / n⌋ - 1 for i = 0 … n - 1, the paper's layer match (of six, three: 1, 3, 5), so the last layer
+            always stays.
+        head: for each of ``labels`` its index among the model's own classes, to keep its head; None leaves behind the
+            head, another task's.
 
     Raises:
         CodError: no such model, one whose layers cannot be told apart, or weights that do not fit.
-        UsageError: more layers asked than there are.
+        UsageError: layers asked that there are not.
     """
     folder = find_model(name)
     with torch.random.fork_rng(devices=[]):
         model, untrained = _load_with_head(name, folder, labels)
     config = copy.deepcopy(model.config)
     keep = None if layers is None else _kept_layers(name, model, config, layers)
-    weights = _backbone_weights(model, untrained, keep)
-    return Backbone(name, type(model), config, weights, _load_tokenizer(name, folder), tuple(labels))
+    if head is not None:
+        _reorder_head(model, head)
+    weights = _pretrained_weights(model, untrained, keep, with_head=head is not None)
+    return Backbone(name, type(model), config, weights, load_tokenizer(name), tuple(labels), head is not None)
+
+
+def last_layer_of_head(model: PreTrainedModel, classes: int) -> str:
+    """The name of the linear layer that gives the logits."""
+    outside = (
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module.out_features == classes
+        and not name.startswith(f"{model.base_model_prefix}.")
+    )
+    return str(list(outside)[-1])
+
+
+@torch.no_grad()
+def _reorder_head(model: PreTrainedModel, order: Sequence[int]) -> None:
+    """Put the logits of a model's own classes into another order."""
+    for weight in model.get_submodule(last_layer_of_head(model, len(order))).parameters():
+        weight.copy_(weight[list(order)])
 
 
 def save_classifier(classifier: Classifier, folder: Path | str) -> None:
@@ -284,8 +318,22 @@ def _quiet() -> Iterator[None]:
             untyped.enable_progress_bar()
 
 
-def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model's weights in ``folder``; errors call it ``name``."""
+def load_config(name: str) -> PreTrainedConfig:
+    """What a model folder or the Hub says of a model: its classes, its number of layers.
+
+    Raises:
+        CodError: no such model, or no network.
+    """
+    return _read_config(name, find_model(name))
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model's weights.
+
+    Raises:
+        CodError: no such model, no network, or no tokenizer there.
+    """
+    folder = find_model(name)
     with _quiet(), loading(name):
         tokenizer = cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     # Without its files the class makes an empty tokenizer and says nothing.
@@ -333,11 +381,15 @@ def _align_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
         config.use_cache = False
 
 
-def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int) -> tuple[str, list[int]]:
+def _kept_layers(
+    name: str, model: PreTrainedModel, config: PreTrainedConfig, layers: int | Sequence[int]
+) -> tuple[str, list[int]]:
     """Where the layers are and which stay; ``config`` is changed to match."""
     total = getattr(config, "num_hidden_layers", 0)
-    if not 1 <= layers <= total:
-        raise UsageError(f"--student-layers is {layers}; {name} has {total}", f"choose 1 to {total}")
+    kept = _evenly_spaced(name, layers, total) if isinstance(layers, int) else list(layers)
+    if not all(0 <= layer < total for layer in kept):
+        shown = ",".join(map(str, kept))
+        raise UsageError(f"--student-layers is {shown}; {name} has {total} layers", f"name some of 0 to {total - 1}")
     stacks = [
         path
         for path, module in model.named_modules()
@@ -345,8 +397,7 @@ def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, la
     ]
     if len(stacks) != 1:
         raise CodError(f"the layers of {name} ({config.model_type}) cannot be told apart", "leave --student-layers out")
-    kept = [(index + 1) * total // layers - 1 for index in range(layers)]
-    config.num_hidden_layers = layers
+    config.num_hidden_layers = len(kept)
     for field, value in vars(config).items():
         # layer_types, no_rope_layers and their like: one entry a layer.
         if "layer" in field and isinstance(value, list) and len(value) == total:
@@ -354,8 +405,14 @@ def _kept_layers(name: str, model: PreTrainedModel, config: PreTrainedConfig, la
     return stacks[0], kept
 
 
-def _backbone_weights(
-    model: PreTrainedModel, untrained: set[str], keep: tuple[str, list[int]] | None
+def _evenly_spaced(name: str, layers: int, total: int) -> list[int]:
+    if not 1 <= layers <= total:
+        raise UsageError(f"--student-layers is {layers}; {name} has {total}", f"choose 1 to {total}")
+    return [(index + 1) * total // layers - 1 for index in range(layers)]
+
+
+def _pretrained_weights(
+    model: PreTrainedModel, untrained: set[str], keep: tuple[str, list[int]] | None, *, with_head: bool
 ) -> dict[str, torch.Tensor]:
     """The pretrained weights that a student takes over, its layers renumbered.
 
@@ -367,7 +424,7 @@ def _backbone_weights(
     stack, kept = keep or ("", [])
     weights = {}
     for name, tensor in model.state_dict().items():
-        if name in untrained or not (masked_lm or name.startswith(backbone)):
+        if name in untrained or not (with_head or masked_lm or name.startswith(backbone)):
             continue
         layer = re.fullmatch(rf"{re.escape(stack)}\.(\d+)\.(.+)", name) if keep else None
         if layer is None:

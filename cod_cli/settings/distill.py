@@ -1,10 +1,10 @@
 """Options of `cod distill`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import require_mix
+from cod_cli.mixes import CONTRAST, ENOUGH_STEPS, require_mix
 from cod_cli.settings.base import (
     GENERAL,
     STUDENT,
@@ -17,7 +17,14 @@ from cod_cli.settings.base import (
 )
 from cod_cli.settings.shared import TrainingOptions
 
-Method = Literal["kd", "lwd", "ted"]
+Method = Literal["auto", "kd", "lwd", "ted"]
+# As in the paper's scripts.
+EPOCHS = 40
+
+
+def default_name(method: str, mix: str, init: str) -> str:
+    """What a student is called: students of one mix that start otherwise do not collide."""
+    return f"{method}-{mix}-cut" if init == "teacher" else f"{method}-{mix}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +35,36 @@ class DistillSettings(TrainingOptions):
         None
     )
     student_layers: Annotated[
-        int | None, option(help="Keep so many evenly spaced layers of it.", panel=STUDENT, min=1)
+        str | None,
+        option(
+            help="Keep so many evenly spaced layers of it, or those named, from 0: 0,2,4,5.",
+            panel=STUDENT,
+            metavar="INT[,INT…]",
+        ),
     ] = None
     init: Annotated[
         Literal["pretrained", "teacher"],
-        option(help="teacher: start from the teacher's own layers instead of --student.", panel=STUDENT),
+        option(help="teacher: start from the teacher's own layers and head instead of --student.", panel=STUDENT),
     ] = "pretrained"
-    name: Annotated[str | None, option("--name", help="Name of the student; else method-mix.", panel=STUDENT)] = None
+    name: Annotated[
+        str | None,
+        option("--name", help="Name of the student; else method-mix, with -cut for --init teacher.", panel=STUDENT),
+    ] = None
     method: Annotated[
-        Method, option(help="kd: soft labels; lwd, ted: the teacher's hidden layers, too.", panel=STUDENT)
-    ] = "kd"
+        Method,
+        option(
+            help="kd: soft labels; lwd, ted: the teacher's hidden layers, too; auto: lwd where the teacher is a model "
+            "with the student's tokens, else kd.",
+            panel=STUDENT,
+        ),
+    ] = "auto"
     mix: Annotated[
         str,
-        option(help="Rows to train on: all (shots and CFEs), cod (k rows in pairs), shots, or a rival.", panel=STUDENT),
+        option(
+            help="Rows to train on: all (what the run has), contrast (shots, CFEs, semifactuals), "
+            "cod (k rows in pairs), shots, or a rival.",
+            panel=STUDENT,
+        ),
     ] = "all"
     keep_unflipped: Annotated[
         bool, option("--keep-unflipped", help="Train on CFEs that do not flip the teacher, too.", panel=STUDENT)
@@ -80,7 +104,19 @@ class DistillSettings(TrainingOptions):
         Literal["together", "shuffled"],
         option(help="Ablation: shuffled lets a CFE meet its shot by chance only.", panel=TRAINING),
     ] = "together"
-    epochs: Annotated[int, option(help="Passes over the rows; the last weights are kept.", panel=TRAINING, min=1)] = 40
+    epochs: Annotated[
+        int | None,
+        option(help=f"Passes over the rows; else {EPOCHS}, for all and contrast --steps.", panel=TRAINING, min=1),
+    ] = None
+    steps: Annotated[
+        int | None,
+        option(
+            "--steps",
+            help=f"Optimiser steps: all, contrast (else {ENOUGH_STEPS}) and shots; 0: as it starts, untrained.",
+            panel=TRAINING,
+            min=0,
+        ),
+    ] = None
     lr: Annotated[float, option(help="Peak learning rate, decayed linearly.", panel=TRAINING, min=0)] = 6e-5
     batch_size: Annotated[int, option(help="Rows in a mini-batch.", panel=TRAINING, min=1)] = 8
     compile: Annotated[
@@ -101,6 +137,7 @@ class DistillSettings(TrainingOptions):
             require_folder_name("--name", self.name)
         if (self.student is None) == (self.init == "pretrained"):
             raise UsageError("the student has no start, or two", "give either --student MODEL or --init teacher")
+        self._check_length()
         if self.method == "kd" and not (self.beta is None and self.layers is None):
             raise UsageError("--method kd has no layer loss", "leave --beta and --layers out, or use --method lwd")
         if self.method == "ted" and self.hard_labels == "none":
@@ -109,7 +146,56 @@ class DistillSettings(TrainingOptions):
             raise UsageError("--alpha 0 and --hard-labels none leave nothing to learn", "leave one of them out")
         if self.alpha == 0 and self.soft_labels != "teacher":
             raise UsageError(f"--soft-labels {self.soft_labels} has no effect with --alpha 0", "leave one of them out")
-        self.matched_layers  # noqa: B018 (a malformed value is refused now)
+        self.matched_layers, self.kept_layers  # noqa: B018 (a malformed value is refused now)
+
+    def _check_length(self) -> None:
+        if self.steps is None:
+            return
+        if self.epochs is not None:
+            raise UsageError("--epochs and --steps both say how long to train", "leave one of them out")
+        if self.mix not in (*CONTRAST, "shots"):
+            raise UsageError(
+                f"--mix {self.mix} is compared at equal budget, so it takes as many steps as --mix shots",
+                "leave --steps out; --epochs changes both",
+            )
+        if self.steps == 0 and self.init != "teacher":
+            raise UsageError("--steps 0 leaves a student with a random head", "use --init teacher, whose head is kept")
+
+    @property
+    def passes(self) -> int:
+        """Epochs where `fixed_steps` does not say how long to train."""
+        return EPOCHS if self.epochs is None else self.epochs
+
+    @property
+    def fixed_steps(self) -> int | None:
+        """Optimiser steps, however many rows there are; None where it goes by epochs."""
+        if self.steps is None and self.epochs is None and self.mix in CONTRAST:
+            return ENOUGH_STEPS
+        return self.steps
+
+    @property
+    def kept_layers(self) -> int | list[int] | None:
+        """How many layers of the start stay, or which, from 0; None for all."""
+        if self.student_layers is None:
+            return None
+        parts = str(self.student_layers).split(",")
+        wrong = not all(part.strip().isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts)
+        if wrong or (len(parts) == 1 and int(parts[0]) < 1):
+            raise UsageError(
+                f"--student-layers is {self.student_layers!r}",
+                "give how many stay, or which, from 0 and each once: --student-layers 3, --student-layers 0,2,4,5",
+            )
+        numbers = [int(part) for part in parts]
+        return numbers[0] if len(numbers) == 1 else numbers
+
+    def results(self) -> dict[str, Any]:
+        """As elsewhere; of epochs and steps that one which counts, and no method that is still to be chosen."""
+        values = super().results()
+        kept = self.kept_layers
+        values["student_layers"] = ",".join(map(str, kept)) if isinstance(kept, list) else kept
+        length = {"epochs": self.passes} if self.fixed_steps is None else {"steps": self.fixed_steps}
+        without = {"epochs", "steps"} | ({"method"} if self.method == "auto" else set())
+        return length | {name: value for name, value in values.items() if name not in without}
 
     @property
     def matched_layers(self) -> list[int] | None:

@@ -283,7 +283,7 @@ class LLMOptions(TeacherOptions):
 class TrainingOptions(Settings):
     """What `teach` and `distill` share."""
 
-    epochs: Annotated[int, option(help="Passes over the rows; the last weights are kept.", panel=TRAINING, min=1)] = 8
+    epochs: Annotated[int | None, option(help="Passes over the rows.", panel=TRAINING, min=1)] = None
     lr: Annotated[float, option(help="Peak learning rate, decayed linearly.", panel=TRAINING, min=0)] = 2e-5
     batch_size: Annotated[int, option(help="Rows in a mini-batch.", panel=TRAINING, min=1)] = 32
     max_length: Annotated[int, option(help="Longest text in tokens.", panel=TRAINING, min=8)] = 256

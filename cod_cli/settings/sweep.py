@@ -30,7 +30,12 @@ class SweepSettings(Settings):
         None
     )
     student_layers: Annotated[
-        int | None, option(help="Keep so many evenly spaced layers of it.", panel=STUDENT, min=1)
+        str | None,
+        option(
+            help="Keep so many evenly spaced layers of it, or those named, from 0.",
+            panel=STUDENT,
+            metavar="INT[,INT…]",
+        ),
     ] = None
     generator: Annotated[str | None, option("--generator", help="Who writes the CFEs.", panel=LLM)] = None
     model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None

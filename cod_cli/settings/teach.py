@@ -17,6 +17,7 @@ class TeachSettings(TrainingOptions, DataOptions):
         option("--data", help="Task name, Hub id (org/name or org/name:config), file or folder.", panel=DATA),
     ]
     model: Annotated[str, option("--model", help="Model folder or Hub id to fine-tune.", panel=TRAINING)]
+    epochs: Annotated[int, option(help="Passes over the rows; the last weights are kept.", panel=TRAINING, min=1)] = 8
     lora: Annotated[
         int | None, option("--lora", help="Train adapters of this rank only (extra: lora).", panel=TRAINING, min=1)
     ] = None

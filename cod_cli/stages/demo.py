@@ -1,6 +1,7 @@
 """`cod demo`: the whole pipeline on real tweets and real weights that ship in Python packages; no key, no hub."""
 
 import csv
+import dataclasses
 import html
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -100,8 +101,9 @@ def _one_seed(
     sample(run, SampleSettings(data=str(data), shots=str(settings.shots), seed=seed), ui)
     counterfact(run, CounterfactSettings(generator="editor", teacher=str(teacher), for_mix="cod", max_length=64), ui)
     label(run, LabelSettings(teacher=str(teacher), max_length=64), ui)
+    training = DistillSettings(student=minilm, student_layers="3", method="kd", seed=str(seed), max_length=64)
     for mix in ARMS:
-        distill(run, DistillSettings(student=minilm, student_layers=3, mix=mix, seed=str(seed), max_length=64), ui)
+        distill(run, dataclasses.replace(training, mix=mix), ui)
     result = evaluate(run, EvalSettings(split="test"), ui)
     assert isinstance(result, EvalResult)
     return result.scores

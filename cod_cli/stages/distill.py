@@ -13,18 +13,30 @@ import torch
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
-from cod_cli.mixes import require_equal_budget
+from cod_cli.mixes import CONTRAST, require_equal_budget
 from cod_cli.models.card import student_card
 from cod_cli.models.folder import fingerprint
-from cod_cli.models.load import Backbone, Classifier, load_backbone, load_classifier, require_savable, save_classifier
+from cod_cli.models.load import (
+    Backbone,
+    Classifier,
+    classes_of,
+    load_backbone,
+    load_classifier,
+    load_config,
+    require_savable,
+    save_classifier,
+)
 from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Energy, Step, Student
-from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.distill import DistillSettings, default_name
+from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.artifact import changed_settings
 from cod_cli.store.run import Run, save_folder, write_origin
+from cod_cli.teachers.local import map_labels
 from cod_cli.training.batches import BatchLoader, batches_per_epoch
 from cod_cli.training.energy import energy_meter
 from cod_cli.training.loop import DivergedError, train, versions
+from cod_cli.training.method import why_not_layers
 from cod_cli.training.objective import (
     Objective,
     TeacherLayers,
@@ -45,7 +57,7 @@ class DistillResult:
 
     ``trained`` names those that were trained now; the others were already there. ``unflipped`` counts the CFEs left
     out because they do not flip the teacher, ``orphans`` those whose shot is gone, ``rejected`` those that ``--judged``
-    leaves out.
+    leaves out, ``turned`` the semifactuals that do flip it, ``surplus`` the rows left over where families are balanced.
     """
 
     folder: Path
@@ -54,6 +66,8 @@ class DistillResult:
     unflipped: int
     orphans: int
     rejected: int
+    turned: int
+    surplus: int
 
 
 def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
@@ -66,15 +80,16 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
             train on other rows or steps than it says.
         DivergedError: the loss is not finite any more; the last good weights are kept in ``NAME.diverged``.
     """
-    names = _names(settings)
+    _check_name(settings)
     # Others may train here, too, if they train other students.
     with run.hold("cod distill", shared=True), ExitStack() as held:
         shared = _Shared(run, settings, ui)
         _report(shared)
-        plans = [_plan(name, seed, shared) for name, seed in zip(names, settings.seeds, strict=True)]
+        settings = shared.settings = _with_method(shared)
+        plans = [_plan(name, seed, shared) for name, seed in zip(_names(settings), settings.seeds, strict=True)]
         for plan in plans:
             held.enter_context(run.hold_student(plan.name))
-        missing = [plan for plan in plans if settings.force or not _is_there(run, plan)]
+        missing = [plan for plan in plans if settings.force or not _is_there(shared, plan)]
         for plan in plans:
             if plan in missing:
                 _make(plan, shared)
@@ -84,9 +99,11 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
         folder=run.students,
         students=tuple(run.read_student(plan.name) for plan in plans),
         trained=tuple(plan.name for plan in missing),
-        unflipped=shared.data.unflipped,
-        orphans=shared.data.orphans,
-        rejected=shared.data.rejected,
+        unflipped=shared.data.left_out.unflipped,
+        orphans=shared.data.left_out.orphans,
+        rejected=shared.data.left_out.rejected,
+        turned=shared.data.left_out.turned,
+        surplus=shared.data.left_out.surplus,
     )
 
 
@@ -113,15 +130,26 @@ class _Shared:
 
     @cached_property
     def backbone(self) -> Backbone:
-        return load_backbone(self.start, self.data.labels, layers=self.settings.student_layers)
+        labels, layers = self.data.labels, self.settings.kept_layers
+        if self.settings.init == "pretrained":
+            return load_backbone(self.start, labels, layers=layers)
+        renamed = TeacherSpec.from_manifest(self.run.soft_labels.require().settings).labels
+        head = map_labels(classes_of(load_config(self.start)), labels, renamed)
+        return load_backbone(self.start, labels, layers=layers, head=head)
+
+    @property
+    def teacher_name(self) -> str:
+        """The teacher as `cod label` recorded it, or where it lies now; empty where nobody recorded it."""
+        return self.settings.teacher or self.run.soft_labels.require().settings.get("teacher") or ""
 
     @cached_property
     def teacher(self) -> str:
         """Where the model that made the soft labels lies."""
-        labelled = self.run.soft_labels.require()
-        name = self.settings.teacher or str(labelled.settings.get("teacher"))
-        if name.startswith("openai:"):
+        labelled, name = self.run.soft_labels.require(), self.teacher_name
+        if TeacherSpec(name).llm:
             raise UsageError(f"the teacher is {name}: nobody sees its layers", "use --method kd and --student")
+        if not name:
+            raise CodError(f"{self.run.soft_labels.meta} does not say who the teacher is", "name it with --teacher")
         if fingerprint(name) != labelled.teacher:
             raise CodError(
                 f"{name} is not the teacher that labelled {self.run.soft_labels.path}",
@@ -147,37 +175,88 @@ class _Shared:
         return self.layers
 
 
-def _names(settings: DistillSettings) -> list[str]:
-    name = settings.name or f"{settings.method}-{settings.mix}"
+def _check_name(settings: DistillSettings) -> None:
+    name = settings.name
     if name in NO_STUDENTS:
         raise UsageError(f"--name is {name!r}, as the scores call what is no student", "give another name")
+
+
+def _names(settings: DistillSettings) -> list[str]:
+    name = settings.name or default_name(settings.method, settings.mix, settings.init)
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]
+
+
+def _with_method(shared: _Shared) -> DistillSettings:
+    """The settings with the method that ``auto`` stands for, which is said."""
+    settings = shared.settings
+    if settings.method != "auto":
+        return settings
+    why_not = _why_kd(shared)
+    if why_not is None:
+        shared.ui.note("--method lwd: the student reads texts as its teacher does, so it can follow its layers, too")
+        return dataclasses.replace(settings, method="lwd")
+    shared.ui.note(f"--method kd: {why_not}")
+    if settings.beta is not None or settings.layers is not None:
+        raise UsageError(f"--beta and --layers need hidden layers to follow; {why_not}", "leave them out")
+    return dataclasses.replace(settings, method="kd")
+
+
+def _why_kd(shared: _Shared) -> str | None:
+    """Why a student follows no hidden layers where nobody named a method; None where it does."""
+    settings = shared.settings
+    if shared.run.shots.require().cod_version.startswith("0.1."):
+        return "the run is one of version 0.1, which trained by kd unless told otherwise"
+    if settings.steps == 0:
+        return "nothing is trained"
+    if TeacherSpec(shared.teacher_name).llm:
+        return f"nobody sees the layers of {shared.teacher_name}"
+    try:
+        teacher = shared.teacher
+    except CodError as error:
+        if settings.teacher is not None:
+            raise
+        return f"its teacher cannot be read ({error.message})"
+    return why_not_layers(
+        teacher,
+        shared.start,
+        [row.text for row in shared.data.rows],
+        layers=settings.kept_layers,
+        max_length=settings.max_length,
+    )
 
 
 def _report(shared: _Shared) -> None:
     run, data, ui = shared.run, shared.data, shared.ui
-    for file in (run.shots, run.counterfactuals, run.rival(shared.settings.mix).rows):
+    for file in (run.shots, run.counterfactuals, run.semifactuals, run.rival(shared.settings.mix).rows):
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
-    if data.unflipped:
-        ui.note(f"{data.unflipped} CFEs do not flip the teacher and are left out (--keep-unflipped takes them)")
-    if data.rejected:
-        ui.note(f"{data.rejected} CFEs are left out because the judge takes them for another class")
-    if data.orphans:
-        ui.warn(f"{data.orphans} CFEs are left out because their shots are not in {run.shots.path}")
+    left_out = data.left_out
+    if left_out.unflipped:
+        ui.note(f"{left_out.unflipped} CFEs do not flip the teacher and are left out (--keep-unflipped takes them)")
+    if left_out.turned:
+        ui.note(f"{left_out.turned} semifactuals turn the teacher and are left out")
+    if left_out.rejected:
+        ui.note(f"{left_out.rejected} edits are left out because the judge takes them for another class")
+    if left_out.orphans:
+        ui.warn(f"{left_out.orphans} edits are left out because their shots are not in {run.shots.path}")
+    if left_out.surplus:
+        ui.note(f"{left_out.surplus} edits are left over: a family has as many rows of each class as of the rarest")
+    if left_out.alone:
+        ui.note(f"{left_out.alone} of {data.k} shots stand alone: no edits of theirs are of two classes")
 
 
 def _plan(name: str, seed: int, shared: _Shared) -> Student:
     """The student as it will be: what is only known after training is still empty."""
     data, settings = shared.data, shared.settings
-    steps = settings.epochs * batches_per_epoch(_groups(shared, seed), settings.batch_size)
-    require_equal_budget(
-        settings.mix,
-        k=data.k,
-        rows=len(data.rows),
-        steps=steps,
-        shots_steps=settings.epochs * batches_per_epoch([[None]] * data.k, settings.batch_size),
+    by_epochs, shots_steps = (
+        settings.passes * batches_per_epoch(groups, settings.batch_size)
+        for groups in (_groups(shared, seed), [[None]] * data.k)
     )
+    fixed = settings.fixed_steps
+    # Shots that are asked to go on for other steps are an arm of their own, which tables mark.
+    shots_steps = shots_steps if fixed is None else fixed
+    steps = by_epochs if fixed is None else fixed
+    require_equal_budget(settings.mix, k=data.k, rows=len(data.rows), steps=steps, shots_steps=shots_steps)
     return Student(
         name=name,
         method=settings.method,
@@ -214,18 +293,24 @@ def _groups(shared: _Shared, seed: int) -> list[Group]:
     )
 
 
-def _is_there(run: Run, plan: Student) -> bool:
+def _is_there(shared: _Shared, plan: Student) -> bool:
     """Whether this very student was trained before; one of the same name made otherwise is refused."""
+    run = shared.run
     if plan.name not in run.student_names():
         return False
     old = run.read_student(plan.name)
     # An option that a later version added had its default.
     default = {field.name: field.default for field in dataclasses.fields(DistillSettings)}
     was, wanted = ({**student.settings, "seed": student.seed} for student in (old, plan))
+    as_in_0_1 = "steps" not in was and old.rows_sha == shared.data.sha_in_0_1
+    if as_in_0_1 and shared.settings.steps is None:
+        wanted.pop("steps", None)
     changes = changed_settings(was, wanted, default)
     if not changes and old.student != plan.student:
         changes = ["the weights that it starts from have changed"]
-    if not changes and old.rows_sha != plan.rows_sha:
+    if not changes and plan.settings["init"] == "teacher" and old.versions.get("cod", "").startswith("0.1."):
+        changes = ["its head was drawn at random, and now the teacher's is kept"]
+    if not changes and not as_in_0_1 and old.rows_sha != plan.rows_sha:
         changes = ["the rows, their labels or their logits have changed"]
     if changes:
         raise CodError(
@@ -241,7 +326,12 @@ def _make(plan: Student, shared: _Shared) -> None:
     require_savable(classifier)
     groups = _groups(shared, plan.seed)
     loader = BatchLoader(
-        classifier, groups, batch_size=settings.batch_size, max_length=settings.max_length, seed=plan.seed
+        classifier,
+        groups,
+        batch_size=settings.batch_size,
+        max_length=settings.max_length,
+        seed=plan.seed,
+        by_length=settings.mix not in CONTRAST,
     )
     if settings.lora is not None:
         classifier = add_lora(classifier, settings.lora, shared.backbone.new_weights(classifier), seed=plan.seed)
@@ -273,7 +363,7 @@ def _train(classifier: Classifier, loader: BatchLoader, plan: Student, shared: _
         objective.module.compile(dynamic=True)
     steps = train(
         objective.module,
-        loader.epochs(settings.epochs),
+        loader.epochs(-(-plan.steps // loader.n_batches)),
         objective.losses,
         steps=plan.steps,
         lr=settings.lr,
@@ -307,7 +397,7 @@ def _objective(classifier: Classifier, loader: BatchLoader, plan: Student, share
         loader,
         shared.data.rows,
         layers,
-        epochs=settings.epochs,
+        epochs=-(-plan.steps // loader.n_batches),
         batch_size=settings.batch_size,
         seed=plan.seed,
     )

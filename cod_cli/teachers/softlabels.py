@@ -53,3 +53,12 @@ def with_flips_by_file3(
     """The CFEs with the flip and the probabilities of `flips_by_file3`; one that it cannot tell stays as it is."""
     found = flips_by_file3(cfes, shots, softs, labels)
     return [cfe.replace(**vars(found[cfe.id])) if cfe.id in found else cfe for cfe in cfes]
+
+
+def choices_by_file3(
+    rows: Iterable[Counterfactual], softs: Iterable[SoftLabel], labels: Sequence[str]
+) -> dict[str, str]:
+    """By id, the class that the teacher chooses on each row that file 3 can tell about; ``labels`` as above."""
+    known = {(soft.id, soft.text_sha): soft.logits for soft in softs}
+    found = {row.id: known.get((row.id, text_sha(row.text))) for row in rows}
+    return {name: labels[logits.index(max(logits))] for name, logits in found.items() if logits is not None}

@@ -59,13 +59,15 @@ def pack(groups: Sequence[S], n_batches: int) -> list[list[S]]:
 
 
 def random_batches(
-    groups: Sequence[S], n_batches: int, rng: Draws, length: Callable[[S], int], spread: float
+    groups: Sequence[S], n_batches: int, rng: Draws, length: Callable[[S], int], spread: float | None
 ) -> list[list[S]]:
     """The batches of one epoch, in a new random order: whole groups, those of like length together.
 
     Groups are packed in the order of their lengths, each stretched at random by up to ``spread`` (0.3: 30%) either way,
-    so that there is little padding, and yet other company in every epoch.
+    so that there is little padding, and yet other company in every epoch. Without ``spread`` any order is as likely.
     """
+    if spread is None:
+        return pack(rng.sample(groups, len(groups)), n_batches)
     noisy = [(length(group) * rng.uniform(1 - spread, 1 + spread), index) for index, group in enumerate(groups)]
     batches = pack([groups[index] for _, index in sorted(noisy)], n_batches)
     return rng.sample(batches, n_batches)
@@ -102,15 +104,25 @@ class BatchLoader:
         batch_size: rows in a batch, exceeded by less than a group.
         max_length: longest text in tokens.
         seed: of the order.
+        by_length: groups of like length share a batch. Edits of one text are all as long as it: where they are groups
+            of their own they would stand side by side, and students of such batches fall to one class.
     """
 
     def __init__(
-        self, classifier: Classifier, groups: Sequence[Group], *, batch_size: int, max_length: int, seed: int
+        self,
+        classifier: Classifier,
+        groups: Sequence[Group],
+        *,
+        batch_size: int,
+        max_length: int,
+        seed: int,
+        by_length: bool = True,
     ) -> None:
         rows = list(chain.from_iterable(groups))
         self._classifier = classifier
         self._groups = groups
         self._random = Draws(seed)
+        self._spread = None if not by_length else SPREAD if len(groups) < MANY else SPREAD_OF_MANY
         self.n_batches = batches_per_epoch(groups, batch_size)
         self.encodings = dict(
             zip([row.id for row in rows], encode(classifier, [row.text for row in rows], max_length), strict=True)
@@ -118,9 +130,9 @@ class BatchLoader:
 
     def epochs(self, n: int) -> Iterator[Iterator[Batch]]:
         """The batches of ``n`` epochs."""
-        spread = SPREAD if len(self._groups) < MANY else SPREAD_OF_MANY
         for _ in range(n):
-            yield map(self._collate, random_batches(self._groups, self.n_batches, self._random, self._length, spread))
+            batches = random_batches(self._groups, self.n_batches, self._random, self._length, self._spread)
+            yield map(self._collate, batches)
 
     def _length(self, group: Group) -> int:
         return max(len(self.encodings[row.id]["input_ids"]) for row in group)

@@ -51,7 +51,8 @@ def train(
 
     Adam with the paper's ε and β, without weight decay; the rate falls linearly from ``lr`` to 0 over ``steps``. The
     forward pass runs in bfloat16 on GPUs that have it, all else in float32. ``seed`` is dropout's. A ``state`` that
-    was read is gone on from: the same ``epochs`` are dealt, and the steps that are done already passed over.
+    was read is gone on from: the same ``epochs`` are dealt, and the steps that are done already passed over. Where
+    ``steps`` end within an epoch its other batches are left.
     Several ``processes`` average their gradients and their losses, which are to be weighted by `Batch.weight`.
 
     Raises:
@@ -65,7 +66,7 @@ def train(
     kept = [parameter.detach().clone() for parameter in parameters]
     model.train()
     numbered = ((epoch, batch) for epoch, batches in enumerate(epochs, start=1) for batch in batches)
-    for number, (epoch, batch) in enumerate(islice(numbered, done, None), start=done + 1):
+    for number, (epoch, batch) in enumerate(islice(numbered, done, steps), start=done + 1):
         with _autocast(batch.labels.device):
             terms = losses(model(**batch.inputs), batch)
         total = torch.stack(list(terms.values())).sum()

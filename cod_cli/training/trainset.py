@@ -1,18 +1,18 @@
 """What a student trains on: files 1 to 3 of a run, joined, filtered and mixed."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
-from cod_cli.mixes import RIVALS, TrainingRow, require_mix, select
+from cod_cli.mixes import CONTRAST, RIVALS, TrainingRow, require_mix, select, select_as_in_0_1
 from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
 from cod_cli.teachers.calibration import calibrate_logits
-from cod_cli.teachers.softlabels import flips_by_file3
+from cod_cli.teachers.softlabels import choices_by_file3, flips_by_file3
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,28 @@ def join(
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Rows of the run's files that a mix does not train on, counted.
+
+    ``unflipped`` are CFEs that do not flip the teacher, ``turned`` semifactuals that do, ``rejected`` those that a
+    judge takes for another class than their label, ``orphans`` those whose shot is gone; ``surplus`` are left over
+    where families are balanced, and ``alone`` counts the shots whose family has one class only.
+    """
+
+    unflipped: int = 0
+    turned: int = 0
+    rejected: int = 0
+    orphans: int = 0
+    surplus: int = 0
+    alone: int = 0
+
+
+@dataclass(frozen=True)
 class TrainSet:
     """Groups of rows that are trained on together, of a run of ``k`` shots.
 
     ``labels`` are the classes in order, ``inputs`` the hashes of the files that were read, ``teacher`` the fingerprint
-    of the model that labelled them. ``unflipped`` counts the CFEs left out because they do not flip the teacher,
-    ``rejected`` those that a judge takes for another class than they were written for, ``orphans`` those whose shot
-    is gone.
+    of the model that labelled them, ``sha_in_0_1`` what `sha` was in version 0.1.
     """
 
     groups: list[Group]
@@ -86,9 +101,8 @@ class TrainSet:
     shots: int
     inputs: dict[str, str]
     teacher: str | None
-    unflipped: int
-    orphans: int
-    rejected: int = 0
+    left_out: LeftOut
+    sha_in_0_1: str
 
     @property
     def rows(self) -> list[Example]:
@@ -97,16 +111,19 @@ class TrainSet:
 
     def sha(self) -> str:
         """SHA-256 over all that training sees: texts, labels, logits, groups and their order."""
-        rows = [[(row.id, row.text, row.label, row.logits) for row in group] for group in self.groups]
-        return digest(rows, 64)
+        return _sha(self.groups)
+
+
+def _sha(groups: Sequence[Group]) -> str:
+    return digest([[(row.id, row.text, row.label, row.logits) for row in group] for group in groups], 64)
 
 
 def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False) -> TrainSet:
     """Read what a mix trains on.
 
-    CFEs count as flips by the teacher's raw logits in file 3, so also where somebody edited them by hand. With
-    ``judged`` those are left out that a judge takes for another class. What is trained on are the logits as file 3's
-    manifest calibrates them.
+    What the teacher makes of an edit is read from its raw logits in file 3, so also where somebody edited a row by
+    hand: CFEs count where they flip it, semifactuals where they do not. With ``judged`` those are left out that a judge
+    takes for another class. What is trained on are the logits as file 3's manifest calibrates them.
 
     Raises:
         UsageError: an unknown mix.
@@ -116,32 +133,76 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: b
     shots = run.shots.read()
     if not shots:
         raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
-    written = None if mix == "shots" else _written(run, mix)
-    derived = written.read() if written else []
-    present = {shot.id for shot in shots}
-    rival = RIVALS.get(mix)
+    files = _files(run, mix)
+    derived = [row for file in files for row in file.read()]
+    present, rival = {shot.id for shot in shots}, RIVALS.get(mix)
     kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
-    labels, soft = run.shots.require().labels, run.soft_labels.require()
-    rows: list[TrainingRow] = [*shots, *kept]
-    softs = run.soft_labels.read()
-    examples = join(rows, labels, softs, soft.labels, command=run.soft_labels.command)
+    labels, soft, softs = run.shots.require().labels, run.soft_labels.require(), run.soft_labels.read()
+    examples = join([*shots, *kept], labels, softs, soft.labels, command=run.soft_labels.command)
+    calibrated = {name: _calibrated(row, labels, soft.calibration) for name, row in examples.items()}
     unchecked = keep_unflipped or (rival and not rival.flips)
-    found = {} if unchecked else flips_by_file3(kept, shots, softs, soft.labels)
-    flipped = kept if unchecked else [row for row in kept if found[row.id].flipped]
-    usable = _agreed(run, flipped) if judged and not rival else flipped
-    groups = select(mix, shots, usable)
-    files = [run.shots.path, *([written.path] if written else []), run.soft_labels.path]
+    as_meant = _as_meant(kept, shots, softs, soft.labels, cfes_too=not unchecked)
+    usable = _agreed(run, as_meant) if judged and not rival else as_meant
+    chosen = select(mix, shots, usable)
     return TrainSet(
-        groups=[[_calibrated(examples[row.id], labels, soft.calibration) for row in group] for group in groups],
+        groups=_examples(chosen, calibrated),
         labels=labels,
         k=len(shots),
-        shots=sum(isinstance(row, Shot) for group in groups for row in group),
-        inputs={path.name: file_sha(path) for path in files},
+        shots=sum(isinstance(row, Shot) for group in chosen for row in group),
+        inputs={path.name: file_sha(path) for path in (run.shots.path, *(f.path for f in files), run.soft_labels.path)},
         teacher=soft.teacher,
-        unflipped=len(kept) - len(flipped),
-        rejected=len(flipped) - len(usable),
-        orphans=len(derived) - len(kept),
+        left_out=LeftOut(
+            unflipped=_cfes(kept) - _cfes(as_meant),
+            turned=len(kept) - _cfes(kept) - len(as_meant) + _cfes(as_meant),
+            rejected=len(as_meant) - len(usable),
+            orphans=len(derived) - len(kept),
+            **(_left_over(shots, usable, chosen) if mix in CONTRAST else {}),
+        ),
+        sha_in_0_1=_sha(_examples(select_as_in_0_1(mix, shots, usable), calibrated)),
     )
+
+
+def _files(run: Run, mix: str) -> list[Artifact[Counterfactual]]:
+    """Those whose rows a mix adds to the shots."""
+    if mix == "shots":
+        return []
+    also = mix in CONTRAST and run.semifactuals.manifest() is not None
+    return [_written(run, mix), *([run.semifactuals] if also else [])]
+
+
+def _as_meant(
+    rows: Sequence[Counterfactual],
+    shots: Sequence[Shot],
+    softs: Sequence[SoftLabel],
+    labels: Sequence[str],
+    *,
+    cfes_too: bool,
+) -> list[Counterfactual]:
+    """Semifactuals on which the teacher chooses their label, and CFEs that flip it, or all of them."""
+    flips = flips_by_file3(rows, shots, softs, labels) if cfes_too else {}
+    choices = choices_by_file3(rows, softs, labels)
+    return [
+        row
+        for row in rows
+        if (choices[row.id] == row.label if row.is_semifactual else not cfes_too or flips[row.id].flipped)
+    ]
+
+
+def _cfes(rows: Iterable[Counterfactual]) -> int:
+    return sum(not row.is_semifactual for row in rows)
+
+
+def _left_over(
+    shots: Sequence[Shot], usable: Sequence[Counterfactual], chosen: Sequence[Sequence[TrainingRow]]
+) -> dict[str, int]:
+    """What balancing leaves, and the shots that stand alone."""
+    taken = [row for group in chosen for row in group]
+    families = {row.shot_id for row in taken if isinstance(row, Counterfactual)}
+    return {"surplus": len(shots) + len(usable) - len(taken), "alone": sum(shot.id not in families for shot in shots)}
+
+
+def _examples(groups: Iterable[Sequence[TrainingRow]], examples: Mapping[str, Example]) -> list[Group]:
+    return [[examples[row.id] for row in group] for group in groups]
 
 
 def _written(run: Run, mix: str) -> Artifact[Counterfactual]:
@@ -161,7 +222,7 @@ def _calibrated(example: Example, labels: Sequence[str], calibration: Calibratio
 
 
 def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
-    """Those that the judge takes for the class that they were written for."""
+    """Those that the judge takes for the class that they stand for."""
     unjudged = sum(row.judge is None for row in rows)
     if unjudged:
         raise CodError(

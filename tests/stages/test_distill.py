@@ -335,7 +335,7 @@ def test_a_name_that_is_a_path_is_refused(run: Run, student_folder: Path, name: 
 
 def test_a_batch_smaller_than_a_pair_is_refused_before_training(run: Run, student_folder: Path) -> None:
     with pytest.raises(UsageError, match="--batch-size 1"):
-        train(run, student_folder, batch_size=1)
+        train(run, student_folder, mix="cod", batch_size=1)
 
 
 def test_weights_of_tokens_that_no_text_holds_stay_as_they_were(run: Run, student_folder: Path) -> None:
@@ -353,7 +353,7 @@ def test_an_unequal_budget_is_refused_unless_it_is_called_one() -> None:
         for other in ({"rows": 17}, {"rows": 15}, {"steps": 81}):
             with pytest.raises(CodError, match="equal budget is 16 rows in 80 steps"):
                 require_equal_budget(mix, **{**equal, **other})
-    for mix in ("all", "pool-queries"):
+    for mix in ("all", "contrast", "pool-queries"):
         require_equal_budget(mix, **{**equal, "rows": 700, "steps": 3500})
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError, UsageError
-from cod_cli.mixes import select
+from cod_cli.mixes import select, select_as_in_0_1
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.training.batches import batches_per_epoch, pack, random_batches
 from cod_cli.training.trainset import join
@@ -53,9 +53,66 @@ def test_the_mix_shots_takes_every_shot_alone() -> None:
     assert ids(select("shots", [shot(1), shot(2)], [cfe(1)])) == [["1"], ["2"]]
 
 
-def test_the_mix_all_keeps_each_shot_with_all_its_cfes_and_a_shot_without_one_alone() -> None:
-    groups = select("all", [shot(1), shot(2), shot(3)], [cfe(3), cfe(1), cfe(1, "neutral")])
-    assert ids(groups) == [["1", "1~positive", "1~neutral"], ["2"], ["3", "3~positive"]]
+def semifactual(n: int, number: int = 1) -> Counterfactual:
+    own = LABELS[n % 3]
+    return cfe(n, own).replace(id=f"d/train/{n}~={number}", text=f"as {own} as {n}.{number}", kind="semifactual")
+
+
+def further(n: int, target: str, number: int) -> Counterfactual:
+    return cfe(n, target).replace(id=f"d/train/{n}~{target}~{number}", text=f"{target} text {n}.{number}")
+
+
+@pytest.mark.parametrize("mix", ["all", "contrast"])
+def test_a_family_of_two_classes_has_as_many_rows_of_the_one_as_of_the_other(mix: str) -> None:
+    cfes = [cfe(1), further(1, "positive", 2), further(1, "positive", 3)]
+    assert ids(select(mix, [shot(1)], [*cfes, semifactual(1)])) == [["1"], ["1~=1"], ["1~positive"], ["1~positive~2"]]
+    many = [cfe(1), *(semifactual(1, number) for number in range(1, 5))]
+    assert ids(select(mix, [shot(1)], many)) == [["1"], ["1~positive"]]
+
+
+def test_a_family_of_three_classes_has_as_many_rows_of_each_as_of_the_rarest() -> None:
+    cfes = [cfe(1), further(1, "positive", 2), cfe(1, "negative"), further(1, "negative", 2), further(1, "negative", 3)]
+    rows = select("contrast", [shot(1)], [*cfes, *(semifactual(1, number) for number in range(1, 5))])
+    assert ids(rows) == [["1"], ["1~=1"], ["1~positive"], ["1~positive~2"], ["1~negative"], ["1~negative~2"]]
+
+
+def test_a_class_that_no_edit_reaches_does_not_count() -> None:
+    rows = select("contrast", [shot(1)], [cfe(1), further(1, "positive", 2), semifactual(1)])
+    assert ids(rows) == [["1"], ["1~=1"], ["1~positive"], ["1~positive~2"]]
+
+
+def test_of_a_family_of_one_class_the_shot_stays_alone() -> None:
+    assert ids(select("contrast", [shot(1), shot(2)], [semifactual(1), semifactual(1, 2)])) == [["1"], ["2"]]
+
+
+def test_a_shot_that_the_teacher_takes_for_another_class_is_the_only_row_of_its_own() -> None:
+    wrong = [semifactual(1, number).replace(label="positive") for number in (1, 2)]
+    assert ids(select("contrast", [shot(1)], wrong)) == [["1"], ["1~=1"]]
+
+
+def test_contrast_sets_are_balanced_whatever_there_is() -> None:
+    rng, some = random.Random(0), 0
+    for _ in range(200):
+        shots = [shot(n) for n in range(rng.randint(1, 6))]
+        made = [further(n, t, i) for n in range(6) for t in ("neutral", "positive", "negative") for i in range(9)]
+        rows = [row for group in select("contrast", shots, rng.sample(made, rng.randint(0, 60))) for row in group]
+        for one in shots:
+            classes = [row.label for row in rows if one.id in (row.id, getattr(row, "shot_id", None))]
+            assert len({classes.count(label) for label in classes}) == 1
+            some += len(classes) > 2
+    assert some > 100
+
+
+def test_no_group_of_a_contrast_set_holds_two_rows_of_one_family_and_batches_mix_families() -> None:
+    made = [(further(n, LABELS[(n + 1) % 3], i), semifactual(n, i)) for n in range(8) for i in range(1, 20)]
+    derived = [row for both in made for row in both]
+    groups = select("contrast", [shot(n) for n in range(8)], derived)
+    assert {len(group) for group in groups} == {1}
+    # Each family's texts are of a length of their own, as those of real shots are.
+    batches = random_batches(groups, len(groups) // 8, random.Random(0), lambda g: len(g[0].text), None)
+    families = [{row.id.split("~")[0] for [row] in batch} for batch in batches]
+    assert sum(map(len, families)) / len(families) > 4.5  # 5.25 where every row is drawn by itself
+    assert min(map(len, families)) >= 2
 
 
 def test_the_mix_cod_takes_half_of_the_shots_in_pairs() -> None:
@@ -81,7 +138,7 @@ def test_the_mix_cod_passes_no_shot_over() -> None:
 
 
 def test_a_cfe_whose_shot_is_gone_is_left_out() -> None:
-    assert ids(select("all", [shot(1)], [cfe(1), cfe(2)])) == [["1", "1~positive"]]
+    assert ids(select("all", [shot(1)], [cfe(1), cfe(2)])) == [["1"], ["1~positive"]]
 
 
 def test_the_mix_cod_always_has_exactly_k_rows_and_no_cfe_without_its_shot() -> None:
@@ -95,6 +152,19 @@ def test_the_mix_cod_always_has_exactly_k_rows_and_no_cfe_without_its_shot() -> 
         assert [group[0] for group in groups] == shots[: len(groups)]
         assert all(row.shot_id == first.id for first, *rest in groups for row in rest)
     assert paired > 300
+
+
+def test_the_mix_cod_takes_one_cfe_of_a_class_and_no_semifactual() -> None:
+    shots = [shot(n) for n in range(1, 5)]
+    paired = [cfe(n) for n in range(1, 5)]
+    more = [row for n in range(1, 5) for row in (further(n, "positive", 2), semifactual(n))]
+    assert select("cod", shots, [*more, *paired]) == select("cod", shots, paired)
+
+
+def test_version_0_1_kept_families_whole_and_took_every_cfe() -> None:
+    rows = [cfe(1), further(1, "positive", 2)]
+    assert ids(select_as_in_0_1("all", [shot(1), shot(2)], rows)) == [["1", "1~positive", "1~positive~2"], ["2"]]
+    assert ids(select_as_in_0_1("cod", [shot(1), shot(2), shot(3)], rows)) == [["1", "1~positive", "1~positive~2"]]
 
 
 def test_an_unknown_mix_is_refused_with_the_known_ones() -> None:

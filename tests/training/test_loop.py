@@ -70,6 +70,14 @@ def test_steps_equal_those_written_by_hand(folder: Path) -> None:
         torch.testing.assert_close(ours.model.state_dict()[name], weight, rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3, 4])
+def test_steps_end_where_they_are_told_to_within_an_epoch_too(folder: Path, steps: int) -> None:
+    student = load_student(str(folder), LABELS, device="cpu")
+    records = list(train(student.model, loader(student).epochs(2), objective, steps=steps, lr=1e-3, seed=0))
+    assert [(record.step, record.epoch) for record in records] == [(1, 1), (2, 1), (3, 1), (4, 2)][:steps]
+    assert [record.lr for record in records] == pytest.approx([1e-3 * (1 - n / max(steps, 1)) for n in range(steps)])
+
+
 @torch.no_grad()
 def adam(model: nn.Module, moments: dict[str, tuple[Tensor, Tensor]], step: int, lr: float) -> None:
     """Kingma & Ba's update with the paper's ε = 1e-6 and β = (0.9, 0.98), and no weight decay."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cod_cli.mixes import RIVALS
+from cod_cli.mixes import CONTRAST, ENOUGH_STEPS, RIVALS
 from cod_cli.records import Manifest
 from cod_cli.report.comparison import Cell, Comparison
 from cod_cli.report.page.markup import Child, el
 from cod_cli.report.results import Evidence, Result
 from cod_cli.settings.base import Settings, options_of
 from cod_cli.settings.counterfact import CounterfactSettings
-from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.distill import EPOCHS, DistillSettings, default_name
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sample import SampleSettings
@@ -90,8 +90,10 @@ def training_of(result: Result) -> list[str]:
         return []
     student = result.student
     recorded = {**student.settings, "seed": str(student.seed)}
-    if student.name != f"{student.method}-{student.mix}":
+    if student.name != default_name(student.method, student.mix, student.settings.get("init", "pretrained")):
         recorded["name"] = student.name
+    by_default = {"steps": ENOUGH_STEPS} if student.mix in CONTRAST else {"epochs": EPOCHS}
+    recorded = {name: value for name, value in recorded.items() if by_default.get(name) != value}
     return [command_line("cod distill", result.run.folder, DistillSettings, recorded), *_scoring(result)]
 
 

@@ -24,6 +24,7 @@ from cod_cli.stages.sweep.grid import RunPlan
 from cod_cli.stages.sweep.status import scores_of
 from cod_cli.store.run import Run, SweepFolder
 from cod_cli.teachers.open import open_llm
+from cod_cli.training.trainset import read_trainset
 from cod_cli.ui import Ui
 
 
@@ -76,18 +77,19 @@ def estimate(
 
 
 def _beside_shots(run: Run, settings: DistillSettings) -> int | None:
-    """How many rows an arm trains on beyond the equal budget; None where nobody can know yet."""
-    if settings.mix not in OTHER_BUDGET:
+    """How many rows an arm trains on beyond the equal budget; None where its steps hang on them and nobody can know."""
+    if settings.mix not in OTHER_BUDGET or settings.fixed_steps is not None:
         return 0
-    rows = run.counterfactuals if settings.mix == "all" else run.rival(settings.mix).rows
-    manifest = rows.manifest()
-    # What a judge will leave out is not known either.
-    known = manifest is not None and manifest.complete and not settings.judged
-    return sum(not row.is_further for row in rows.read()) if known else None
+    manifest = run.soft_labels.manifest()
+    if manifest is None or not manifest.complete:
+        return None
+    rows = read_trainset(run, settings.mix, keep_unflipped=settings.keep_unflipped, judged=settings.judged)
+    return len(rows.rows) - rows.k
 
 
 def _steps(rows: int, settings: DistillSettings) -> int:
-    return settings.epochs * -(-rows // settings.batch_size)
+    by_epochs = settings.passes * -(-rows // settings.batch_size)
+    return by_epochs if settings.fixed_steps is None else settings.fixed_steps
 
 
 def _asked(missing: Sequence[RunPlan]) -> Iterator[Estimate]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import OTHER_BUDGET, RIVALS
+from cod_cli.mixes import CONTRAST, OTHER_BUDGET, RIVALS
 from cod_cli.settings.base import Settings
 from cod_cli.settings.counterfact import CounterfactSettings
-from cod_cli.settings.distill import DistillSettings
+from cod_cli.settings.distill import EPOCHS, DistillSettings
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.rival import RivalSettings
@@ -24,8 +24,6 @@ STAGES: dict[str, type[Settings]] = {
 }
 
 
-# What makes the number of optimiser steps, beside the rows.
-DEFAULT_STEPS = {"epochs": DistillSettings.epochs, "batch_size": DistillSettings.batch_size}
 # What all arms of a run share.
 PER_RUN = ("counterfact", "rival", "label")
 Options = dict[str, dict[str, Any]]
@@ -81,8 +79,10 @@ class Grid:
     @property
     def baseline(self) -> str:
         """The arm that the others are compared with: the first that trains on the shots alone, else the first."""
-        alone = [arm.name for arm in self.arms if arm.options.get("distill", {}).get("mix") == "shots"]
-        return (alone or [self.arms[0].name])[0]
+        alone = [arm for arm in self.arms if arm.options["distill"]["mix"] == "shots"]
+        # The shots for other steps, or from the teacher's layers, are arms of their own.
+        plain = [arm for arm in alone if not arm.options["distill"].keys() & {"steps", "epochs", "init"}]
+        return (plain or alone or self.arms)[0].name
 
     def other_budget(self, name: str) -> bool:
         """Whether an arm trains on other rows than the baseline or, on any of the tasks, for other steps."""
@@ -112,8 +112,21 @@ class Grid:
 
 
 def _steps_of(task: Options, arm: Mapping[str, Any]) -> list[Any]:
-    options = {**DEFAULT_STEPS, **task.get("distill", {}), **arm}
-    return [options[key] for key in DEFAULT_STEPS]
+    """What makes the number of optimiser steps, beside the rows."""
+    options = _training(task.get("distill", {}), arm)
+    length = [options["steps"]] if "steps" in options else [options.get("epochs", EPOCHS), "epochs"]
+    return [*length, options.get("batch_size", DistillSettings.batch_size)]
+
+
+def _training(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm's options and, of those that all share, the ones that it does not go by otherwise.
+
+    What all share says how long the mixes train to which it applies: epochs those of the paper, steps contrast sets.
+    """
+    lengths, starts = {"epochs", "steps"}, {"student", "init"}
+    without = lengths if own.keys() & lengths else {"epochs"} if own["mix"] in CONTRAST else {"steps"}
+    without |= starts if own.keys() & starts else set()
+    return {name: value for name, value in shared.items() if name not in without} | dict(own)
 
 
 def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Sequence[Arm]) -> RunPlan:
@@ -121,11 +134,12 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
     own = arms[0].options
     merged = {stage: {**shared[stage], **own.get(stage, {})} for stage in STAGES if stage != "distill"}
     training = {
-        arm.name: {**shared["distill"], **arm.options["distill"], "name": arm.name, "seed": str(seed)} for arm in arms
+        arm.name: {**_training(shared["distill"], arm.options["distill"]), "name": arm.name, "seed": str(seed)}
+        for arm in arms
     }
     mixes = {options["mix"] for options in training.values()}
     rivals = [kind for kind in RIVALS if kind in mixes]
-    writing = {"for_mix": "all" if "all" in mixes else "cod", **merged["counterfact"]}
+    writing = {"for_mix": "all" if mixes.intersection(CONTRAST) else "cod", **merged["counterfact"]}
     writing.setdefault("generator", "openai" if writing.get("model") else "editor")
     scored = {"held_out": writing.pop("held_out", None), "split": merged["eval"].get("split"), "for_mix": "all"}
     target = writing.get("target", CounterfactSettings.target)  # as rivals read it from the CFEs
@@ -148,4 +162,4 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
 
 def needs_counterfactuals(mixes: set[str]) -> bool:
     """Whether any of these mixes is made from CFEs, or measured by them."""
-    return any(mix in ("all", "cod", "pool-queries") or mix.startswith("cod-") for mix in mixes)
+    return any(mix in (*CONTRAST, "cod", "pool-queries") or mix.startswith("cod-") for mix in mixes)

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
 from cod_cli.settings.base import flag_of, options_of, require_folder_name
+from cod_cli.settings.distill import default_name
 from cod_cli.stages.sweep.grid import STAGES, Arm, Grid, Options
 from cod_cli.store.yaml import read_yaml
 
@@ -99,7 +100,7 @@ def _arms(entries: Any, where: str) -> tuple[Arm, ...]:
             )
         training = options.get("distill", {})
         method, mix = training.setdefault("method", "kd"), training.setdefault("mix", "all")
-        name = str(entry.get("name") or f"{method}-{mix}")
+        name = str(entry.get("name") or default_name(method, mix, training.get("init", "")))
         require_folder_name(f"{where}: an arm's name", name)
         if name in NO_STUDENTS:
             raise UsageError(f"{where}: an arm is called {name}, as the scores call what is no student", _RENAME)
@@ -147,6 +148,8 @@ def _option(stage: str, name: str, value: Any, where: str) -> dict[str, Any]:
         )
     if value is None and type(None) not in get_args(kind):
         return {}  # an entry left empty
+    if field == "student_layers" and isinstance(value, list):
+        value = ",".join(map(str, value))
     return {field: _typed(value, kind, f"{where}: {name}")}
 
 

@@ -126,6 +126,39 @@ def test_an_arm_that_trains_longer_on_any_of_the_tasks_has_another_budget() -> N
     assert found.other_budget("kd-cod")
 
 
+def test_epochs_that_all_share_are_for_the_papers_mixes_and_steps_for_contrast_sets() -> None:
+    arms = [
+        {"mix": "shots"},
+        {"mix": "contrast"},
+        {"mix": "all", "epochs": 2},
+        {"name": "long", "mix": "shots", "steps": 9},
+    ]
+    made = next(iter(grid(arms=arms, epochs=5, steps=70).runs())).arms
+    lengths = {name: (arm.fixed_steps, arm.passes) for name, arm in made.items()}
+    assert lengths == {"kd-shots": (None, 5), "kd-contrast": (70, 40), "kd-all": (None, 2), "long": (9, 40)}
+
+
+def test_an_arm_may_start_from_the_teacher_and_name_its_layers() -> None:
+    arms = [{"mix": "shots", "init": "teacher", "student_layers": [0, 2, 5]}, {"mix": "shots"}]
+    found = grid(arms=arms, student_layers=3)
+    cut, plain = next(iter(found.runs())).arms.values()
+    assert (cut.name, cut.student, cut.init, cut.kept_layers) == ("kd-shots-cut", None, "teacher", [0, 2, 5])
+    assert (plain.name, plain.init, plain.kept_layers) == ("kd-shots", "pretrained", 3)
+    assert found.baseline == "kd-shots"
+
+
+def test_shots_for_other_steps_are_another_budget() -> None:
+    found = grid(arms=[{"name": "long", "mix": "shots", "steps": 320}, {"mix": "shots"}, {"mix": "contrast"}])
+    assert found.baseline == "kd-shots"
+    assert [found.other_budget(name) for name in ("kd-shots", "long", "kd-contrast")] == [False, True, True]
+
+
+def test_contrast_sets_need_edits_of_all_shots() -> None:
+    made = next(iter(grid(arms=[{"mix": "shots"}, {"mix": "contrast"}]).runs())).counterfact
+    assert made is not None
+    assert made.for_mix == "all"
+
+
 def test_a_budget_that_all_arms_share_is_no_other_one() -> None:
     found = grid(epochs=3, arms=[{"mix": "shots"}, {"mix": "cod", "epochs": 3}])
     assert not found.other_budget("kd-cod")
@@ -185,7 +218,7 @@ def test_what_is_given_on_the_command_line_wins_over_the_file(tmp_path: Path) ->
     found = list(read_grid(path, {"k": [4], "student": "other"}).runs())
     assert [run.k for run in found] == [4]
     assert found[0].arms["kd-cod"].student == "other"
-    assert found[0].arms["kd-cod"].student_layers == 3
+    assert found[0].arms["kd-cod"].student_layers == "3"
 
 
 @pytest.mark.parametrize("text", ["- a", "a: [", "\x00", "[" * 2000, "seeds: " + "9" * 5000, "k: 2020-13-45"])
