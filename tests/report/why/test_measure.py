@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, teacher_folder: Path) -> Path
     counterfact(run, CounterfactSettings(generator="editor", teacher=teacher, device="cpu"), UI)
     label(run, LabelSettings(teacher=teacher, device="cpu"), UI)
     for mix in ("shots", "cod"):
-        distill(run, DistillSettings(student=base, mix=mix, epochs=30, lr=3e-3, device="cpu"), UI)
+        distill(run, DistillSettings(student=base, method="kd", mix=mix, epochs=30, lr=3e-3, device="cpu"), UI)
     evaluate(run, EvalSettings(device="cpu"), UI)
     return folder
 
@@ -214,7 +214,8 @@ def test_three_classes_are_measured_too(tmp_path: Path) -> None:
     sample(run, SampleSettings(data=str(tmp_path / "films"), shots="6"), UI)
     counterfact(run, CounterfactSettings(generator="editor", teacher=teacher, device="cpu"), UI)
     label(run, LabelSettings(teacher=teacher, device="cpu"), UI)
-    distill(run, DistillSettings(student=str(tiny_base(tmp_path / "base")), mix="cod", epochs=2, device="cpu"), UI)
+    made = DistillSettings(student=str(tiny_base(tmp_path / "base")), method="kd", mix="cod", epochs=2, device="cpu")
+    distill(run, made, UI)
     evaluate(run, EvalSettings(device="cpu"), UI)
     teacher_as_student(run, "copy", like="kd-cod")
     found = measured(run)
