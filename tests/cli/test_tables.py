@@ -6,6 +6,7 @@ import pytest
 
 from cod_cli.cli import tables
 from cod_cli.counterfactuals.quality import Work, report
+from cod_cli.evaluation.arms import Reached
 from cod_cli.metrics import Summary
 from cod_cli.records import Attempt, Counterfactual, Student
 from tests.records_of import counterfactual, made_student, score
@@ -198,3 +199,39 @@ def test_the_demo_compares_both_arms_with_the_teacher() -> None:
     shown = piped(tables.demo(TEACHER, {"shots": Summary(0.593, 0.03, 3), "cod": Summary(0.672, None, 1)}, 16))
     assert cells(shown, "KD: 16 real rows") == ["59.3", "±", "3.0", "3"]
     assert cells(shown, "KD+CoD: 16 rows, half of them counterfactuals") == ["67.2", "1"]
+
+
+# Sweeps, confusion
+
+
+def test_a_sweeps_table_has_the_majority_and_students_of_the_teacher_last() -> None:
+    rows = [
+        Reached("sst2", "majority", 16, False, Summary(0.5, 0.0, 2)),
+        Reached("sst2", "cut", 16, False, Summary(0.8, 0.01, 2), cut=True),
+        Reached("sst2", "all", 16, True, Summary(0.7, 0.01, 2)),
+    ]
+    shown = piped(tables.sweep(rows))
+    assert shown.index("majority") < shown.index("all ‡") < shown.index("cut †")
+    assert "† cut from a fine-tuned teacher" in shown
+    assert "never counted as a win" in shown
+
+
+def test_the_majority_stands_below_the_teacher_and_is_no_student() -> None:
+    always = score("majority", None, method=None, mix=None, k=None, rows=None, kl=None, f1={"bad": 0.6, "good": 0.0})
+    shown = piped(tables.scores([SEEDS[0], always, TEACHER]))
+    assert shown.index("teacher") < shown.index("majority") < shown.index("kd-cod")
+    assert piped(tables.f1_by_class([always])) == ""
+
+
+def test_another_budget_is_marked_among_scores() -> None:
+    shown = piped(tables.scores(SEEDS, other_budget=["kd-cod-s1"]))
+    assert "kd-cod-s1 ‡" in shown
+    assert "kd-cod-s0 ‡" not in shown
+    assert "never counted as a win" in shown
+
+
+def test_a_confusion_is_counted_over_the_seeds_of_an_arm() -> None:
+    counts = {"kd-cod-s0": [[3, 1], [0, 4]], "kd-cod-s1": [[2, 2], [1, 3]]}
+    shown = piped(tables.confusion(SEEDS, {}, counts, ["bad", "good"]))
+    assert "Confusion of kd-cod, 2 seeds together" in shown
+    assert (cells(shown, "bad"), cells(shown, "good")) == (["5", "3"], ["1", "7"])
