@@ -40,7 +40,7 @@ app = typer.Typer(
     help="Distil a text classifier into a small one from a few labelled examples and their counterfactuals.",
     epilog="Start with: cod demo",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -75,10 +75,7 @@ def _present(ui: Ui, name: str, result: Any) -> None:
 
 @command(app, SampleSettings)
 def sample(run: RunFolder, settings: SampleSettings, ui: Ui) -> None:
-    """Draw k class-balanced shots from a data source.
-
-    Example: cod sample runs/a --data reviews.csv -k 16
-    """
+    """Draw k class-balanced shots from a data source."""
     from cod_cli.stages.sample import sample
     from cod_cli.store.run import Run
 
@@ -87,12 +84,7 @@ def sample(run: RunFolder, settings: SampleSettings, ui: Ui) -> None:
 
 @command(app, CounterfactSettings)
 def counterfact(run: RunFolder, settings: CounterfactSettings, ui: Ui) -> None:
-    """Write counterfactuals of the shots and check them against the teacher.
-
-    Example: cod counterfact runs/a --model gpt-4o --teacher teachers/reviews
-
-    Without an LLM: cod counterfact runs/a --generator editor --teacher teachers/reviews
-    """
+    """Write counterfactuals of the shots and check them against the teacher."""
     from cod_cli.stages.counterfact import counterfact
     from cod_cli.store.run import Run
 
@@ -101,12 +93,7 @@ def counterfact(run: RunFolder, settings: CounterfactSettings, ui: Ui) -> None:
 
 @command(app, RivalSettings)
 def rival(run: RunFolder, settings: RivalSettings, ui: Ui) -> None:
-    """Make what the same budget could buy instead of counterfactuals, to compare with.
-
-    Example: cod rival runs/a --kind eda,aeda,pool
-
-    By an LLM: cod rival runs/a --kind paraphrase,opposite --model gpt-4o
-    """
+    """Make what the same budget could buy instead of counterfactuals, to compare with."""
     from cod_cli.stages.rival import rival
     from cod_cli.store.run import Run
 
@@ -115,10 +102,7 @@ def rival(run: RunFolder, settings: RivalSettings, ui: Ui) -> None:
 
 @command(app, LabelSettings)
 def label(run: RunFolder, settings: LabelSettings, ui: Ui) -> None:
-    """Cache the teacher's soft labels for shots and counterfactuals.
-
-    Example: cod label runs/a --teacher teachers/reviews
-    """
+    """Cache the teacher's soft labels for shots and counterfactuals."""
     from cod_cli.stages.label import label
     from cod_cli.store.run import Run
 
@@ -127,10 +111,7 @@ def label(run: RunFolder, settings: LabelSettings, ui: Ui) -> None:
 
 @command(app, DistillSettings)
 def distill(run: RunFolder, settings: DistillSettings, ui: Ui) -> None:
-    """Train a student on the soft labels; it becomes an ordinary model folder.
-
-    Example: cod distill runs/a --student microsoft/deberta-v3-small --seed 0,1,2
-    """
+    """Train a student on the soft labels; it becomes an ordinary model folder."""
     from cod_cli.stages.distill import distill
     from cod_cli.store.run import Run
 
@@ -139,10 +120,7 @@ def distill(run: RunFolder, settings: DistillSettings, ui: Ui) -> None:
 
 @command(app, EvalSettings, name="eval")
 def eval_(run: RunFolder, settings: EvalSettings, ui: Ui) -> None:
-    """Score every student and the teacher on held-out rows and print a table.
-
-    Example: cod eval runs/a --split test
-    """
+    """Score every student and the teacher on held-out rows and print a table."""
     from cod_cli.stages.eval import evaluate
     from cod_cli.store.run import Run
 
@@ -155,10 +133,7 @@ def teach(
     settings: TeachSettings,
     ui: Ui,
 ) -> None:
-    """Fine-tune a teacher on a whole training split.
-
-    Example: cod teach teachers/reviews --data reviews/ --model microsoft/deberta-v3-base
-    """
+    """Fine-tune a teacher on a whole training split."""
     from cod_cli.stages.teach import teach
 
     _present(ui, "teach", teach(out, settings, ui))
@@ -170,10 +145,7 @@ def show(
     ui: Ui,
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="The run's folder.")] = None,
 ) -> None:
-    """Print the pairs with their changed words marked, or what a prompt would send.
-
-    Examples: cod show runs/a --limit 5; cod show runs/a --summary; cod show --prompt sentiment
-    """
+    """Print the pairs with their changed words marked, or what a prompt would send."""
     from cod_cli.stages.show import show
     from cod_cli.store.run import Run
 
@@ -187,10 +159,7 @@ def predict(
     settings: PredictSettings,
     ui: Ui,
 ) -> None:
-    """Print label and probabilities for each row of a file, as JSON lines.
-
-    Example: cod predict runs/a/4-students/lwd-all new.csv
-    """
+    """Print label and probabilities for each row of a file, as JSON lines."""
     from cod_cli.stages.predict import predict
 
     for row in predict(model, file, settings, ui):
@@ -203,10 +172,7 @@ def sweep(
     ui: Ui,
     grid: Annotated[str | None, typer.Argument(metavar="[GRID]", help="YAML file, or a grid that ships.")] = None,
 ) -> None:
-    """Run a grid of tasks, k, seeds and arms; what is there already is kept.
-
-    Examples: cod sweep --data D --teacher T --student S --out sweeps/a; cod sweep grid.yaml --out sweeps/a --dry-run
-    """
+    """Run a grid of tasks, k, seeds and arms; what is there already is kept."""
     from cod_cli.stages.sweep.cells import SweepResult, sweep
 
     result = sweep(grid, settings, ui)
@@ -217,10 +183,7 @@ def sweep(
 
 @command(app, CacheSettings)
 def cache(settings: CacheSettings, ui: Ui) -> None:
-    """Say what is kept for other runs, and where; --clear forgets it.
-
-    Example: cod cache --clear
-    """
+    """Say what is kept for other runs, and where; --clear forgets it."""
     from cod_cli.stages.cache import cache
 
     _present(ui, "cache", cache(settings, ui))
@@ -232,10 +195,7 @@ def report(
     settings: ReportSettings,
     ui: Ui,
 ) -> None:
-    """Compare arms over seeds at equal budget, and say in words which differences are more than luck.
-
-    Example: cod report runs/ --html runs.html
-    """
+    """Compare arms over seeds at equal budget, and say in words which differences are more than luck."""
     from cod_cli.stages.report import report
 
     result = report(folder, settings, ui)
@@ -249,10 +209,7 @@ def demo(
     ui: Ui,
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to put it.")] = Path("cod-demo"),
 ) -> None:
-    """Run the whole pipeline on real tweets: no key, no model hub, no GPU.
-
-    Example: cod demo
-    """
+    """Run the whole pipeline on real tweets: no key, no model hub, no GPU."""
     from cod_cli.stages.demo import demo
 
     _present(ui, "demo", demo(folder, settings, ui))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from cod_cli.cli.explained import ExplainedCommand
 from cod_cli.errors import CodError, UsageError
 from cod_cli.settings.base import GENERAL, Settings, option, options_of
 from cod_cli.ui import Ui
@@ -53,7 +54,7 @@ def command(app: typer.Typer, settings: type[Settings], **typer_options: Any) ->
         parameters = [context, *_arguments(function), *_options(settings), *_shared()]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(**typer_options)(run)
+        app.command(cls=ExplainedCommand, **typer_options)(run)
         return function
 
     return register
