@@ -194,7 +194,11 @@ class Client:
             timeout = openai.Timeout(self._limits.timeout, connect=min(self._limits.timeout, _CONNECT_S))
             key = api_key()
             try:
-                self._sdk = openai.AsyncOpenAI(api_key=key, base_url=self.endpoint, max_retries=0, timeout=timeout)
+                # Not sent on to other hosts: they would get the texts.
+                direct = openai.DefaultAsyncHttpxClient(follow_redirects=False, timeout=timeout)
+                self._sdk = openai.AsyncOpenAI(
+                    api_key=key, base_url=self.endpoint, max_retries=0, timeout=timeout, http_client=direct
+                )
             except Exception as error:
                 # httpx reads proxies and certificates from the environment, and has no error of its own for either.
                 raise CodError(

@@ -128,6 +128,12 @@ def explain(
     """What an error status means: try again, stop for now, give this request up, or give up at once."""
     message, code = _message(body), _code(body)
     said = f" ({status}: {message})" if message else f" ({status})"
+    if 300 <= status < 400:
+        elsewhere = scrub(headers.get("location", "")).removesuffix("/chat/completions")
+        return CodError(
+            f"{endpoint} sends requests on to {elsewhere or 'nowhere'} ({status}), and they are sent nowhere else",
+            f"if that is where texts and key may go, name it: --base-url {elsewhere or 'URL'}",
+        )
     if status == 402 or code in _BROKE:
         return StopError(f"the account at {endpoint} has no credit left{said}")
     if status in (408, 409, 425, 429) or status >= 500:

@@ -87,6 +87,16 @@ def journalled(path: Path) -> list[Reply]:
     return [Reply.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nothing_is_sent_on_to_another_host(status: int, llm: FakeLLM) -> None:
+    with FakeLLM() as other:
+        llm.then(Answer(status=status, headers={"Location": f"{other.url}/chat/completions"}, raw=b"moved"))
+        with pytest.raises(CodError, match=f"sends requests on to {other.url} ") as caught:
+            ask_one(llm)
+        assert other.requests == []
+        assert caught.value.hint.endswith(f"--base-url {other.url}")
+
+
 # What is sent and what comes back
 
 

@@ -1,5 +1,6 @@
 """Model folders whose files are damaged or do not belong together: an error that says what, never random numbers."""
 
+import contextlib
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ from cod_cli.evaluation.baselines import sentence_vectors
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.inference import encode, logits_of
 from cod_cli.models.load import load_classifier, load_encoder
+from cod_cli.models.memory import need_of
 from tests.models.tiny import load_student, tiny_base, tiny_classifier
 
 TEXTS = ["the film is good", "unheard of!"]
@@ -183,3 +185,34 @@ def test_a_broken_folder_is_an_error_with_a_hint(
     assert caught.value.hint
     assert "\n" not in caught.value.message
     assert not Path("it-ran").exists()
+
+
+CODE = """
+from pathlib import Path
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
+Path(r"{marker}").write_text("run")
+class Config(BertConfig): model_type = "custom"
+class Classifier(BertForSequenceClassification): config_class = Config
+class Encoder(BertModel): config_class = Config
+class Tokenizer(BertTokenizer): pass
+"""
+
+
+@pytest.mark.parametrize("role", [*ROLES, lambda folder: need_of(str(folder), ["a", "b"])])
+@pytest.mark.parametrize("model_type", ["custom", "bert"])
+def test_code_in_a_model_folder_is_never_run(
+    tmp_path: Path, role: Callable[[Path], object], model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Were it run, Python would have to find it: where transformers puts it, which is no part of this test's folder.
+    folder, marker = tiny_classifier(tmp_path / "model"), tmp_path / "marker"
+    (folder / "code.py").write_text(CODE.format(marker=marker))
+    classes = {"AutoConfig": "Config", "AutoModel": "Encoder", "AutoModelForSequenceClassification": "Classifier"}
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": model_type, "auto_map": {auto: f"code.{name}" for auto, name in classes.items()}}
+    (folder / "config.json").write_text(json.dumps(config))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer |= {"auto_map": {"AutoTokenizer": ["code.Tokenizer", None]}, "tokenizer_class": "Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    with contextlib.suppress(CodError):
+        role(folder)
+    assert not marker.exists()

@@ -26,7 +26,7 @@ _USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name ==
 def commands(evidence: Evidence, comparison: Comparison) -> list[Child]:
     """For each arm at each k what made its students."""
     ids = anchors(comparison)
-    swept = [el("pre", plan.command) for plan in evidence.plans]
+    swept = [el("pre", " ".join(map(quote, shlex.split(plan.command)))) for plan in evidence.plans]
     blocks = [
         el(
             "details",
@@ -107,6 +107,7 @@ def _scoring(result: Result) -> list[str]:
 
 
 def quote(text: str) -> str:
-    """A word for the shell; the user's home directory, which need not travel, as ``~``."""
+    """A word for the shell; the folder of work and the user's home, which need not travel, as nothing and ``~``."""
+    text = text.removeprefix(f"{Path.cwd()}/")
     home = f"{Path.home()}/"
     return f"~/{shlex.quote(text.removeprefix(home))}" if text.startswith(home) else shlex.quote(text)

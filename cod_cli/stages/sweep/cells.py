@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from time import perf_counter
@@ -158,6 +158,11 @@ def _results(
                 "a process of the sweep was killed, for lack of memory perhaps",
                 "the same command goes on; with fewer --jobs it takes less memory",
             ) from None
+        except KeyboardInterrupt:
+            # Not everybody who interrupts does it by a terminal, which tells the workers, too.
+            for worker in active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -8,7 +8,10 @@ import pytest
 import typer
 
 from cod_cli.cli.app import app
+from cod_cli.records import SweepPlan
+from cod_cli.report.comparison import compare
 from cod_cli.report.page.commands import command_line, texts_of, training_of
+from cod_cli.report.page.document import page
 from cod_cli.report.results import read_evidence
 from cod_cli.settings.base import Settings, options_of
 from cod_cli.settings.counterfact import CounterfactSettings
@@ -16,7 +19,7 @@ from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sample import SampleSettings
-from cod_cli.store.run import Run
+from cod_cli.store.run import Run, SweepFolder
 from tests.report.evidence_of import LABELS, scored_run, trained, with_pairs
 
 RECORDED: list[tuple[str, Settings]] = [
@@ -66,6 +69,27 @@ def test_the_home_directory_need_not_travel(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Path, "home", lambda: Path("/home/somebody"))
     line = command_line("cod label", Path("/home/somebody/my run"), LabelSettings, {"teacher": "/home/somebody/t"})
     assert line == "cod label ~/'my run' --teacher ~/t"
+
+
+def test_the_folder_of_work_need_not_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = command_line("cod label", tmp_path / "my run", LabelSettings, {"teacher": f"{tmp_path}/t"})
+    assert line == "cod label 'my run' --teacher t"
+
+
+def test_the_page_tells_nobody_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    run = scored_run(tmp_path / "sweep" / "mine" / "k4-s0", {"kd-shots": 0.6})
+    trained(run, "kd-shots")
+    finish(run, soft_labels={"teacher": f"{tmp_path}/teachers/t"})
+    grid = shlex.quote(str(tmp_path / "sweep" / "grid.yaml"))
+    SweepFolder(tmp_path / "sweep").write(
+        SweepPlan(command=f"cod sweep {grid} --out {tmp_path}/sweep", baseline="kd-shots", arms={}, cells=[])
+    )
+    evidence = read_evidence(tmp_path / "sweep")
+    shown = page(evidence, compare(evidence))
+    assert "cod sweep ~/sweep/grid.yaml --out ~/sweep" in shown
+    assert str(tmp_path) not in shown
 
 
 def finish(run: Run, **files: dict[str, Any]) -> Run:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cod_cli.cli import views
+from cod_cli.cli.app import app
 from cod_cli.errors import CodError
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.stages.sweep.cells import SweepResult, sweep
@@ -147,6 +149,30 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, grid: dict[s
     assert problem is not None
     assert problem.exit_code == 1
     assert "2 of 4 cells failed" in problem.message
+
+
+def test_a_sweep_with_a_failed_cell_exits_with_1(tmp_path: Path, grid: dict[str, Any]) -> None:
+    path = written(tmp_path, {**grid, "data": str(tmp_path / "nowhere.jsonl"), "seeds": [0]})
+    done = CliRunner().invoke(app, ["sweep", path, "--out", str(tmp_path / "out")])
+    assert (done.exit_code, "2 of 2 cells failed" in done.stderr) == (1, True)
+
+
+def test_an_interrupt_of_the_sweep_alone_ends_its_workers(tmp_path: Path, grid: dict[str, Any]) -> None:
+    path = written(tmp_path, {**grid, "epochs": 100_000})
+    words = ["sweep", path, "--out", str(tmp_path / "out"), "--jobs", "2"]
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    process = subprocess.Popen(
+        [sys.executable, "-c", start + "from cod_cli.cli.app import main; main()", *words], stderr=subprocess.PIPE
+    )
+    try:
+        while not list((tmp_path / "out").glob("data/*/4-students/.*.lock")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, b"error: interrupted" in said, b"Traceback" in said) == (130, True, False)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
