@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from cod_cli.errors import CodError
+from cod_cli.models.batching import Encoding as Encoding
+from cod_cli.models.batching import Progress as Progress
+from cod_cli.models.batching import in_batches
 from cod_cli.models.load import Classifier, Encoder, loading
 
-Progress = Callable[[int], object]
-Encoding = dict[str, list[int]]
 T = TypeVar("T")
 _SHOWN = 60  # characters of a text in an error
 
@@ -97,15 +98,12 @@ def batched_forward(
         batch_size: rows in a batch.
         progress: told after each batch how many rows are done.
     """
-    # The longest first: memory that does not suffice fails at once.
-    order = sorted(range(len(encodings)), key=lambda index: len(encodings[index]["input_ids"]), reverse=True)
-    found: dict[int, T] = {}
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        found.update(zip(rows, forward(pad(encoder, [encodings[row] for row in rows])), strict=True))
-        if progress is not None:
-            progress(len(rows))
-    return [found[index] for index in range(len(encodings))]
+    return in_batches(
+        [len(encoding["input_ids"]) for encoding in encodings],
+        lambda rows: forward(pad(encoder, [encodings[row] for row in rows])),
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
 def logits_of(
