@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cod_cli.errors import CodError, UsageError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # Settings import this module, and `cod --help` needs no pyda
 MIXES = ("all", "contrast", "cod", "shots")
 # Those that train on contrast sets: shots among small edits of them, some that turn the teacher and some that do not.
 CONTRAST = ("all", "contrast")
+# How the families of contrast sets are put together: see `select`.
+Families: TypeAlias = Literal["balanced", "together", "one-cfe", "cfes", "semifactuals"]
 # Optimiser steps on contrast sets, however many rows they have: 40, an epoch's worth for eight shots forty times, leave
 # most of 500 rows unseen; at 320 accuracy has levelled off, and 640 gain nothing.
 ENOUGH_STEPS = 320
@@ -24,7 +26,8 @@ class Kind:
     """A rival: what its rows are.
 
     ``llm``: an LLM writes them. ``flips``: a row counts only if the teacher flips on it. ``real``: they are texts of
-    the data source, made from no shot. ``other_budget``: more rows are trained on than the run has shots.
+    the data source, made from no shot. ``other_budget``: more rows are trained on than the run has shots. ``many``: as
+    many of each shot as its contrast set has.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Kind:
     flips: bool = False
     real: bool = False
     other_budget: bool = False
+    many: bool = False
 
 
 RIVALS: Mapping[str, Kind] = MappingProxyType(
@@ -43,6 +47,12 @@ RIVALS: Mapping[str, Kind] = MappingProxyType(
             Kind("aeda", "the shot with punctuation marks put in (AEDA)"),
             Kind("pool", "other real texts, labelled by the teacher", real=True),
             Kind("pool-queries", "a real text for each query that the CFEs cost", real=True, other_budget=True),
+            Kind(
+                "random-edits",
+                "words of the shot exchanged at random, as many texts as its contrast set has",
+                other_budget=True,
+                many=True,
+            ),
             Kind("cod-unverified", "the first edit as it came, unchecked"),
             Kind("cod-unreverted", "the CFE before needless edits were undone", flips=True),
             Kind("cod-nearest", "of the edits that flip, the one nearest to the boundary", flips=True),
@@ -54,6 +64,8 @@ RIVALS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
+# Those that train on many small edits of each shot: row by row, for `--steps`.
+EDITS = frozenset({*CONTRAST} | {kind.name for kind in RIVALS.values() if kind.many})
 # Every table marks these, and no contrast counts them as a win.
 OTHER_BUDGET = frozenset({*CONTRAST} | {kind.name for kind in RIVALS.values() if kind.other_budget})
 
@@ -78,7 +90,9 @@ def require_mix(mix: str) -> None:
 TrainingRow: TypeAlias = "Shot | Counterfactual"
 
 
-def select(mix: str, shots: "Sequence[Shot]", derived: "Iterable[Counterfactual]") -> list[list[TrainingRow]]:
+def select(
+    mix: str, shots: "Sequence[Shot]", derived: "Iterable[Counterfactual]", families: Families = "balanced"
+) -> list[list[TrainingRow]]:
     """The groups of rows that a mix trains on, in the order of the shots.
 
     ``shots`` takes the k shots. ``all`` and ``contrast`` take of each shot's family (the shot, its CFEs and its
@@ -86,15 +100,21 @@ def select(mix: str, shots: "Sequence[Shot]", derived: "Iterable[Counterfactual]
     class only keeps its shot. ``cod`` always takes exactly k rows: it walks the shots and takes each with its CFEs, one
     of a class; at the first group that does not fit, the rows still free go to that shot and the next ones, alone. A
     row whose shot is not there is left out. A rival takes its rows in the place of CFEs; of real texts, made from no
-    shot, k/2 beside as many shots, or all beside all where the budget is another.
+    shot, k/2 beside as many shots, or all beside all where the budget is another; of many edits all, each by itself.
+
+    Of contrast sets ``families`` says otherwise than ``balanced``: ``together`` leaves each balanced family one group;
+    ``one-cfe``, ``cfes`` and ``semifactuals`` take the shot with the CFEs that ``cod`` takes, with all of its CFEs or
+    with all of its semifactuals, unbalanced.
     """
     require_mix(mix)
     if mix == "shots":
         return [[shot] for shot in shots]
     if mix in RIVALS and RIVALS[mix].real:
         return _beside(shots, list(derived), everything=mix in OTHER_BUDGET)
+    if mix in RIVALS and RIVALS[mix].many:
+        return [[row] for family in _families(shots, derived) for row in family]
     if mix in CONTRAST:
-        return [[row] for family in _families(shots, derived) for row in _balance(family)]
+        return _contrast(shots, derived, families)
     return _equal_budget(_families(shots, (row for row in derived if not (row.is_further or row.is_semifactual))))
 
 
@@ -112,6 +132,24 @@ def _families(shots: "Sequence[Shot]", derived: "Iterable[Counterfactual]") -> l
     for row in derived:
         by_shot[row.shot_id].append(row)
     return [[shot, *by_shot[shot.id]] for shot in shots]
+
+
+def _contrast(
+    shots: "Sequence[Shot]", derived: "Iterable[Counterfactual]", families: Families
+) -> list[list[TrainingRow]]:
+    """The groups of contrast sets, put together as ``families`` says."""
+    if families == "together":
+        return [_balance(family) for family in _families(shots, derived)]
+    if families == "balanced":
+        return [[row] for family in _families(shots, derived) for row in _balance(family)]
+    part = (row for row in derived if _takes(families, row))
+    return [[row] for family in _families(shots, part) for row in family]
+
+
+def _takes(families: Families, edit: "Counterfactual") -> bool:
+    if families == "one-cfe":
+        return not (edit.is_further or edit.is_semifactual)
+    return edit.is_semifactual == (families == "semifactuals")
 
 
 def _balance(family: list[TrainingRow]) -> list[TrainingRow]:

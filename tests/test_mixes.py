@@ -7,7 +7,7 @@ from cod_cli.mixes import MIXES, OTHER_BUDGET, RIVALS, require_mix, rival_named
 
 
 def test_what_takes_another_budget_is_known() -> None:
-    assert {"all", "contrast", "pool-queries"} == OTHER_BUDGET
+    assert {"all", "contrast", "pool-queries", "random-edits"} == OTHER_BUDGET
 
 
 def test_no_rival_is_called_like_a_mix_or_a_file_of_the_run() -> None:

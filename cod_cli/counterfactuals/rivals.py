@@ -1,24 +1,29 @@
 """Rivals: what else the same budget could buy. Who writes each kind, what its rows must pass, how they are called.
 
-Those that are real texts (`pool_rows`) stand beside the shots; all others are made from a shot, as counterfactuals are.
+Real texts (`pool_rows`) and random edits (`random_edits`) stand beside the shots, as the teacher reads them; all others
+are made from a shot, as counterfactuals are.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cod_cli.counterfactuals.generators.augment import open_augmenter
+from cod_cli.counterfactuals.contrast import near_key
+from cod_cli.counterfactuals.edits import edit_ratio, n_edits, words
+from cod_cli.counterfactuals.generators.augment import exchanged, open_augmenter
 from cod_cli.counterfactuals.generators.base import Generator
 from cod_cli.counterfactuals.generators.editor import Choice, open_editor
 from cod_cli.counterfactuals.generators.file import open_pairs
 from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.counterfactuals.ledger import Ledger
 from cod_cli.counterfactuals.verify import Candidate, Verdict, Verifier, assign_targets, read_by
-from cod_cli.data.heldout import training_texts
+from cod_cli.data.draw import Draws
+from cod_cli.data.heldout import columns_in_texts, training_texts
 from cod_cli.data.source import Row
 from cod_cli.metrics import softmax
-from cod_cli.mixes import RIVALS
+from cod_cli.mixes import RIVALS, select
 from cod_cli.records import Counterfactual, Shot
 from cod_cli.store.run import CounterfactualFiles, Run
 from cod_cli.teachers.base import Logits, Teacher
@@ -26,6 +31,8 @@ from cod_cli.teachers.local import WhiteBoxTeacher
 
 # A variant of CoD keeps the CFEs' gate on edits; a text of its own may differ as it likes.
 CFE_EDIT_RATIO = 0.5
+# Draws for each random edit that is wanted, before a shot does with fewer.
+TRIES = 10
 AUGMENTED = ("eda", "aeda")
 _KEEP_THE_CLASS = (*AUGMENTED, "paraphrase")
 _CHOICES: Mapping[str, Choice] = {"cod-nearest": "nearest", "cod-confident": "confident"}
@@ -170,6 +177,78 @@ def pool_rows(rows: Sequence[Row], labels: Sequence[str], teacher: Teacher, kind
     """Records of real texts; the hard label is the class that the teacher chooses."""
     chosen = teacher.logits([row.text for row in rows]).argmax(axis=-1).tolist()
     return [_record(row, labels[place], kind) for row, place in zip(rows, chosen, strict=True)]
+
+
+def random_edits(material: Material, seed: int, kind: str) -> list[Counterfactual]:
+    """As many random edits of each shot as its contrast set has rows beside it; the teacher says of which class.
+
+    Fewer where its words run out; no text stands in the run twice, not even in other capitals or marks.
+    """
+    run, labels = material.run, material.labels
+    vocabulary = sorted({word.lower() for text in training_texts(run) or _texts(material) for word in words(text)})
+    made: list[tuple[Shot, list[str]]] = []
+    taken = {near_key(text) for text in _texts(material)}
+    for shot, wanted in zip(material.shots, contrast_sizes(material), strict=True):
+        rng = Draws(f"{kind} {material.seed} {seed} {shot.id}")
+        made.append((shot, _different(shot.text, wanted, taken, vocabulary, rng, columns_in_texts(run))))
+    texts = [text for _, edits in made for text in edits]
+    logits = iter(material.teacher.logits(texts)) if texts else iter(())
+    return [
+        _edit(shot, n, text, labels[int(next(logits).argmax())], kind)
+        for shot, edits in made
+        for n, text in enumerate(edits, 1)
+    ]
+
+
+def _texts(material: Material) -> list[str]:
+    return [shot.text for shot in material.shots]
+
+
+def contrast_sizes(material: Material) -> list[int]:
+    """How many rows beside the shot each one's contrast set has."""
+    edits = [*material.run.counterfactuals.read(), *material.run.semifactuals.peek()]
+    beside = Counter(
+        row.shot_id
+        for group in select("contrast", material.shots, edits)
+        for row in group
+        if isinstance(row, Counterfactual)
+    )
+    return [beside[shot.id] for shot in material.shots]
+
+
+def _different(
+    text: str, n: int, taken: set[tuple[str, ...]], vocabulary: Sequence[str], rng: Draws, columns: Sequence[str]
+) -> list[str]:
+    """Up to n edits that are none of those taken, which they are added to."""
+    found: list[str] = []
+    for _ in range(TRIES * n):
+        if len(found) == n:
+            break
+        edit = exchanged(text, vocabulary, rng, columns)
+        if near_key(edit) not in taken:
+            taken.add(near_key(edit))
+            found.append(edit)
+    return found
+
+
+def _edit(shot: Shot, n: int, text: str, label: str, kind: str) -> Counterfactual:
+    return Counterfactual(
+        id=f"{shot.id}~{label}@{kind}" + (f"~{n}" if n > 1 else ""),
+        shot_id=shot.id,
+        text=text,
+        label=label,
+        source_label=shot.label,
+        kind=kind,
+        generator=kind,
+        prompt=None,
+        flipped=None,
+        p_before=None,
+        p_after=None,
+        edit_ratio=round(edit_ratio(shot.text, text), 4),
+        n_edits=n_edits(shot.text, text),
+        minimal=None,
+        attempts=1,
+    )
 
 
 def _record(row: Row, label: str, kind: str) -> Counterfactual:

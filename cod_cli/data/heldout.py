@@ -252,6 +252,12 @@ def training_texts(run: Run) -> list[str]:
         return []
 
 
+def columns_in_texts(run: Run) -> Sequence[str]:
+    """The columns whose names stand in the texts, where each was put together from several."""
+    names = run.shots.require().settings.get("text_column") or ()
+    return names if len(names) > 1 else ()
+
+
 def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     """At most n texts of the split that the shots were drawn from, in an order that the seed alone decides.
 

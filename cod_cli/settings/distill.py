@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import CONTRAST, ENOUGH_STEPS, require_mix
+from cod_cli.mixes import CONTRAST, EDITS, ENOUGH_STEPS, Families, require_mix
 from cod_cli.settings.base import (
     GENERAL,
     STUDENT,
@@ -104,15 +104,23 @@ class DistillSettings(TrainingOptions):
         Literal["together", "shuffled"],
         option(help="Ablation: shuffled lets a CFE meet its shot by chance only.", panel=TRAINING),
     ] = "together"
+    families: Annotated[
+        Families,
+        option(
+            help="Ablation of all and contrast: the rows of a family side by side, or the shots with one CFE for each "
+            "class, with all CFEs, or with the semifactuals alone.",
+            panel=TRAINING,
+        ),
+    ] = "balanced"
     epochs: Annotated[
         int | None,
-        option(help=f"Passes over the rows; else {EPOCHS}, for all and contrast --steps.", panel=TRAINING, min=1),
+        option(help=f"Passes over the rows; else {EPOCHS}, for many edits --steps.", panel=TRAINING, min=1),
     ] = None
     steps: Annotated[
         int | None,
         option(
             "--steps",
-            help=f"Optimiser steps: all, contrast (else {ENOUGH_STEPS}) and shots; 0: as it starts, untrained.",
+            help=f"Optimiser steps: all, contrast, random-edits (else {ENOUGH_STEPS}) and shots; 0: untrained.",
             panel=TRAINING,
             min=0,
         ),
@@ -138,6 +146,10 @@ class DistillSettings(TrainingOptions):
         if (self.student is None) == (self.init == "pretrained"):
             raise UsageError("the student has no start, or two", "give either --student MODEL or --init teacher")
         self._check_length()
+        if self.families != "balanced" and self.mix not in CONTRAST:
+            raise UsageError(
+                f"--mix {self.mix} has no families of edits", f"leave --families {self.families} out, or use --mix all"
+            )
         if self.method == "kd" and not (self.beta is None and self.layers is None):
             raise UsageError("--method kd has no layer loss", "leave --beta and --layers out, or use --method lwd")
         if self.method == "ted" and self.hard_labels == "none":
@@ -153,7 +165,7 @@ class DistillSettings(TrainingOptions):
             return
         if self.epochs is not None:
             raise UsageError("--epochs and --steps both say how long to train", "leave one of them out")
-        if self.mix not in (*CONTRAST, "shots"):
+        if self.mix not in (*EDITS, "shots"):
             raise UsageError(
                 f"--mix {self.mix} is compared at equal budget, so it takes as many steps as --mix shots",
                 "leave --steps out; --epochs changes both",
@@ -169,7 +181,7 @@ class DistillSettings(TrainingOptions):
     @property
     def fixed_steps(self) -> int | None:
         """Optimiser steps, however many rows there are; None where it goes by epochs."""
-        if self.steps is None and self.epochs is None and self.mix in CONTRAST:
+        if self.steps is None and self.epochs is None and self.mix in EDITS:
             return ENOUGH_STEPS
         return self.steps
 
@@ -189,12 +201,13 @@ class DistillSettings(TrainingOptions):
         return numbers[0] if len(numbers) == 1 else numbers
 
     def results(self) -> dict[str, Any]:
-        """As elsewhere; of epochs and steps that one which counts, and no method that is still to be chosen."""
+        """As elsewhere; of epochs and steps the one that counts, and neither `auto` nor families of a mix without."""
         values = super().results()
         kept = self.kept_layers
         values["student_layers"] = ",".join(map(str, kept)) if isinstance(kept, list) else kept
         length = {"epochs": self.passes} if self.fixed_steps is None else {"steps": self.fixed_steps}
         without = {"epochs", "steps"} | ({"method"} if self.method == "auto" else set())
+        without |= set() if self.mix in CONTRAST else {"families"}
         return length | {name: value for name, value in values.items() if name not in without}
 
     @property

@@ -19,7 +19,7 @@ from cod_cli.counterfactuals.quality import NEAR_COPIES, ContrastSummary, Qualit
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, assign_targets, load_judge, read_by
 from cod_cli.data.files import open_table
-from cod_cli.data.heldout import hold_out, training_texts
+from cod_cli.data.heldout import columns_in_texts, hold_out, training_texts
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
@@ -164,7 +164,11 @@ def _counterfact(
         unasked = settings.dry_run and settings.teacher_spec.llm is not None
         read = read_by(None if unasked else teacher, shots, labels)
         wanted = _wanted(shots, labels, read, settings, generators[0])
-        contrast = _contrast(witness, shots, labels, read, settings, _columns(run)) if witness and read.logits else None
+        contrast = (
+            _contrast(witness, shots, labels, read, settings, columns_in_texts(run))
+            if witness and read.logits
+            else None
+        )
         ledger = Ledger(files, wanted, read.chosen, generators, contrast)
         ledger.resume(manifest)
         if settings.dry_run:
@@ -173,7 +177,7 @@ def _counterfact(
         if manifest is None or not manifest.complete or ledger.asked(budget):
             _say_targets(wanted, labels, settings, ui)
             verifier = Verifier(
-                witness or teacher, labels, max_edit_ratio=settings.max_edit_ratio, columns=_columns(run)
+                witness or teacher, labels, max_edit_ratio=settings.max_edit_ratio, columns=columns_in_texts(run)
             )
             terms = Terms.of(settings, lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()))
             fill(ledger, verifier, dataclasses.replace(terms, before=settings.BEFORE), teacher, budget, ui, judge)
@@ -284,12 +288,6 @@ def _contrast(
     return ContrastSets(gatherer, witness, settings.max_attempts if settings.generator == "openai" else 0)
 
 
-def _columns(run: Run) -> Sequence[str]:
-    """The columns whose names stand in the texts, where each was put together from several."""
-    names = run.shots.require().settings.get("text_column") or ()
-    return names if len(names) > 1 else ()
-
-
 @contextmanager
 def _generators(
     run: Run,
@@ -304,7 +302,7 @@ def _generators(
     """Who writes, in order: the second closes what the first has left open."""
 
     def editor() -> Editor:
-        return open_editor(teacher, training_texts(run), oracle=witness, columns=_columns(run))
+        return open_editor(teacher, training_texts(run), oracle=witness, columns=columns_in_texts(run))
 
     if settings.generator == "openai":
         with open_generator(files.replies, settings, labels, session) as llm:

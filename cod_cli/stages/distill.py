@@ -13,7 +13,7 @@ import torch
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
-from cod_cli.mixes import CONTRAST, require_equal_budget
+from cod_cli.mixes import EDITS, require_equal_budget
 from cod_cli.models.card import student_card
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.load import (
@@ -115,7 +115,11 @@ class _Shared:
         self.settings = settings
         self.ui = ui
         self.data: TrainSet = read_trainset(
-            run, settings.mix, keep_unflipped=settings.keep_unflipped, judged=settings.judged
+            run,
+            settings.mix,
+            keep_unflipped=settings.keep_unflipped,
+            judged=settings.judged,
+            families=settings.families,
         )
         self.layers: TeacherLayers | None = None
 
@@ -226,7 +230,7 @@ def _why_kd(shared: _Shared) -> str | None:
 
 
 def _report(shared: _Shared) -> None:
-    run, data, ui = shared.run, shared.data, shared.ui
+    run, data, ui, families = shared.run, shared.data, shared.ui, shared.settings.families
     for file in (run.shots, run.counterfactuals, run.semifactuals, run.rival(shared.settings.mix).rows):
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
@@ -239,10 +243,13 @@ def _report(shared: _Shared) -> None:
         ui.note(f"{left_out.rejected} edits are left out because the judge takes them for another class")
     if left_out.orphans:
         ui.warn(f"{left_out.orphans} edits are left out because their shots are not in {run.shots.path}")
+    balanced = families in ("balanced", "together")
     if left_out.surplus:
-        ui.note(f"{left_out.surplus} edits are left over: a family has as many rows of each class as of the rarest")
+        why = "a family has as many rows of each class as of the rarest" if balanced else f"--families is {families}"
+        ui.note(f"{left_out.surplus} edits are left over: {why}")
     if left_out.alone:
-        ui.note(f"{left_out.alone} of {data.k} shots stand alone: no edits of theirs are of two classes")
+        why = "no edits of theirs are of two classes" if balanced else f"--families is {families}, and they have none"
+        ui.note(f"{left_out.alone} of {data.k} shots stand alone: {why}")
 
 
 def _plan(name: str, seed: int, shared: _Shared) -> Student:
@@ -290,6 +297,7 @@ def _groups(shared: _Shared, seed: int) -> list[Group]:
         pairs=settings.pairs,
         temperature=settings.temperature,
         seed=seed,
+        longest=settings.batch_size if settings.families == "together" else None,
     )
 
 
@@ -331,7 +339,7 @@ def _make(plan: Student, shared: _Shared) -> None:
         batch_size=settings.batch_size,
         max_length=settings.max_length,
         seed=plan.seed,
-        by_length=settings.mix not in CONTRAST,
+        by_length=settings.mix not in EDITS,
     )
     if settings.lora is not None:
         classifier = add_lora(classifier, settings.lora, shared.backbone.new_weights(classifier), seed=plan.seed)

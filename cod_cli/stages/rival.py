@@ -9,7 +9,15 @@ from time import perf_counter
 
 from cod_cli.counterfactuals.generators.base import Generator
 from cod_cli.counterfactuals.generators.openai import open_generator
-from cod_cli.counterfactuals.rivals import Material, open_ledger, pool_rows, verifier_of, writers_of
+from cod_cli.counterfactuals.rivals import (
+    Material,
+    contrast_sizes,
+    open_ledger,
+    pool_rows,
+    random_edits,
+    verifier_of,
+    writers_of,
+)
 from cod_cli.counterfactuals.rounds import QUERIES, Terms, fill, forget_empty_start
 from cod_cli.data.heldout import draw_pool
 from cod_cli.errors import CodError, UsageError
@@ -82,7 +90,7 @@ def _make(material: Material, settings: RivalSettings, ui: Ui) -> Made:
     if settings.force:
         material.run.archive(*files.paths)
     forget_empty_start(files)
-    if RIVALS[settings.kind].real:
+    if RIVALS[settings.kind].real or RIVALS[settings.kind].many:
         _draw(files.rows, material, settings, ui)
     else:
         _write(files, material, settings, ui)
@@ -92,20 +100,38 @@ def _make(material: Material, settings: RivalSettings, ui: Ui) -> Made:
 
 
 def _draw(out: Artifact[Counterfactual], material: Material, settings: RivalSettings, ui: Ui) -> None:
-    """Draw real texts, as many as the budget buys, and let the teacher label them."""
+    """Draw real texts or random edits, as many as the budget buys, and let the teacher label them."""
     kind, run, teacher = settings.kind, material.run, material.teacher.fingerprint
-    wanted = _bought(material) if RIVALS[kind].other_budget else len(material.shots) // 2
+    wanted = _wanted(material, kind)
     inputs = [run.shots.path, *([run.counterfactuals.path] if RIVALS[kind].other_budget else [])]
     old = out.check(settings.results(), teacher=teacher)
     if old is not None and old.complete and old.counts.get("wanted") == wanted:
         ui.note(f"{out.path} is complete already")
         return
     manifest = out.begin(settings.results(), labels=material.labels, seed=settings.seed, teacher=teacher, inputs=inputs)
-    drawn = draw_pool(run, wanted, f"{material.seed} {settings.seed}")
+    rows = _edits(material, settings, wanted, ui) if RIVALS[kind].many else _reals(material, settings, wanted, ui)
+    out.finish(manifest, rows, counts={"wanted": wanted, "accepted": len(rows), QUERIES: len(rows)})
+
+
+def _wanted(material: Material, kind: str) -> int:
+    if RIVALS[kind].many:
+        return sum(contrast_sizes(material))
+    return _bought(material) if RIVALS[kind].other_budget else len(material.shots) // 2
+
+
+def _reals(material: Material, settings: RivalSettings, wanted: int, ui: Ui) -> list[Counterfactual]:
+    kind = settings.kind
+    drawn = draw_pool(material.run, wanted, f"{material.seed} {settings.seed}")
     if len(drawn) < wanted:
         ui.warn(f"{kind}: the source has only {len(drawn)} of {wanted} texts that are neither shots nor held out")
-    rows = pool_rows(drawn, material.labels, material.teacher, kind)
-    out.finish(manifest, rows, counts={"wanted": wanted, "accepted": len(rows), QUERIES: len(rows)})
+    return pool_rows(drawn, material.labels, material.teacher, kind)
+
+
+def _edits(material: Material, settings: RivalSettings, wanted: int, ui: Ui) -> list[Counterfactual]:
+    rows = random_edits(material, settings.seed, settings.kind)
+    if len(rows) < wanted:
+        ui.warn(f"{settings.kind}: only {len(rows)} of {wanted} edits differ from one another")
+    return rows
 
 
 def _bought(material: Material) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
-from cod_cli.mixes import CONTRAST, RIVALS, TrainingRow, require_mix, select, select_as_in_0_1
+from cod_cli.mixes import CONTRAST, RIVALS, Families, TrainingRow, require_mix, select, select_as_in_0_1
 from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
@@ -76,7 +76,7 @@ class LeftOut:
 
     ``unflipped`` are CFEs that do not flip the teacher, ``turned`` semifactuals that do, ``rejected`` those that a
     judge takes for another class than their label, ``orphans`` those whose shot is gone; ``surplus`` are left over
-    where families are balanced, and ``alone`` counts the shots whose family has one class only.
+    where families are balanced or hold a part of the edits, and ``alone`` counts the shots without any of theirs.
     """
 
     unflipped: int = 0
@@ -118,12 +118,15 @@ def _sha(groups: Sequence[Group]) -> str:
     return digest([[(row.id, row.text, row.label, row.logits) for row in group] for group in groups], 64)
 
 
-def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False) -> TrainSet:
+def read_trainset(
+    run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False, families: Families = "balanced"
+) -> TrainSet:
     """Read what a mix trains on.
 
     What the teacher makes of an edit is read from its raw logits in file 3, so also where somebody edited a row by
     hand: CFEs count where they flip it, semifactuals where they do not. With ``judged`` those are left out that a judge
-    takes for another class. What is trained on are the logits as file 3's manifest calibrates them.
+    takes for another class; ``families`` as for `select`. What is trained on are the logits as file 3's manifest
+    calibrates them.
 
     Raises:
         UsageError: an unknown mix.
@@ -143,7 +146,7 @@ def read_trainset(run: Run, mix: str, *, keep_unflipped: bool = False, judged: b
     unchecked = keep_unflipped or (rival and not rival.flips)
     as_meant = _as_meant(kept, shots, softs, soft.labels, cfes_too=not unchecked)
     usable = _agreed(run, as_meant) if judged and not rival else as_meant
-    chosen = select(mix, shots, usable)
+    chosen = select(mix, shots, usable, families)
     return TrainSet(
         groups=_examples(chosen, calibrated),
         labels=labels,
@@ -232,7 +235,9 @@ def _agreed(run: Run, rows: Sequence[Counterfactual]) -> list[Counterfactual]:
     return [row for row in rows if row.judge == row.label]
 
 
-def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int) -> list[Group]:
+def ablate(
+    groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature: float, seed: int, longest: int | None = None
+) -> list[Group]:
     """The rows of an ablation: what must be lost when the part that it spoils is what helps.
 
     Args:
@@ -242,6 +247,7 @@ def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature
         pairs: ``shuffled`` tears the groups apart, so that a CFE meets its shot by chance only.
         temperature: the T that random probabilities are meant for.
         seed: of the draw.
+        longest: groups of more rows are cut, in random order, into parts of so many: a batch's.
     """
     rng = Draws(f"soft labels {soft_labels} {seed}")
     rows = [row for group in groups for row in group]
@@ -253,7 +259,13 @@ def ablate(groups: Sequence[Group], *, soft_labels: str, pairs: str, temperature
     changed = iter([replace(row, logits=dealt) for row, dealt in zip(rows, logits, strict=True)])
     if pairs == "shuffled":
         return [[row] for row in changed]
-    return [[next(changed) for _ in group] for group in groups]
+    spoilt = [[next(changed) for _ in group] for group in groups]
+    return spoilt if longest is None else _cut(spoilt, longest, Draws(f"families {seed}"))
+
+
+def _cut(groups: Sequence[Group], longest: int, rng: Draws) -> list[Group]:
+    mixed = (rng.sample(group, len(group)) for group in groups)
+    return [rows[start : start + longest] for rows in mixed for start in range(0, len(rows), longest)]
 
 
 def _random_logits(classes: int, temperature: float, rng: Draws) -> tuple[float, ...]:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError, UsageError
+from cod_cli.mixes import Families
 from cod_cli.models.folder import fingerprint as fingerprint_of
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
@@ -14,7 +16,8 @@ from cod_cli.settings.distill import DistillSettings
 from cod_cli.stages.distill import DistillResult, distill
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
-from cod_cli.training.trainset import read_trainset
+from cod_cli.training.batches import batches_per_epoch, random_batches
+from cod_cli.training.trainset import ablate, read_trainset
 from cod_cli.ui import Ui
 from tests.models.tiny import tiny_base
 from tests.records_of import counterfactual
@@ -71,10 +74,10 @@ def label_rows(run: Run, rows: list[Any], teacher: str, fingerprint: str | None 
     run.soft_labels.finish(manifest, soft)
 
 
-def train(run: Run, student: Path | None, **options: Any) -> DistillResult:
+def train(run: Run, student: Path | None, ui: Ui | None = None, **options: Any) -> DistillResult:
     chosen = {"batch_size": 2, "lr": 1e-3, "max_length": 32, "device": "cpu", "steps": 4, **options}
     start = {"init": "teacher"} if student is None else {"student": str(student)}
-    return distill(run, DistillSettings(**start, **chosen), Ui.silent())
+    return distill(run, DistillSettings(**start, **chosen), ui or Ui.silent())
 
 
 def by_version(run: Run, version: str) -> None:
@@ -118,6 +121,60 @@ def test_what_a_judge_says_of_semifactuals_counts_too(run: Run, student_folder: 
         file.rewrite(file.require(), [row.replace(judge="negative") for row in file.read()])
     result = train(run, student_folder, judged=True)
     assert (result.rejected, result.students[0].rows) == (6, len(MADE))
+
+
+@pytest.mark.parametrize(
+    ("families", "rows", "left"),
+    [
+        ("one-cfe", 5 + 3, 12),
+        ("cfes", 5 + 6, 9),
+        ("semifactuals", 5 + 9, 6),
+        ("together", sum(BALANCED.values()), 8),
+    ],
+)
+def test_parts_of_contrast_sets_have_their_rows_and_say_what_is_left(
+    run: Run, student_folder: Path, families: str, rows: int, left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = train(run, student_folder, mix="contrast", families=families, ui=Ui())
+    assert (made.students[0].rows, made.students[0].shots, made.surplus) == (rows, 5, left)
+    assert made.students[0].settings["families"] == families
+    said = f"{left} edits are left over: " + ("a family has" if families == "together" else f"--families is {families}")
+    assert said in capsys.readouterr().err
+
+
+def batches_of(run: Run, families: Families) -> list[list[str]]:
+    """The shots that the rows of each batch of some epochs stem from, batches of four."""
+    groups = read_trainset(run, "contrast", families=families).groups
+    longest = 4 if families == "together" else None
+    dealt = ablate(groups, soft_labels="teacher", pairs="together", temperature=1.0, seed=0, longest=longest)
+    rng = Draws(0)
+    epochs = [random_batches(dealt, batches_per_epoch(dealt, 4), rng, len, None) for _ in range(20)]
+    return [[row.id.split("~")[0] for group in batch for row in group] for batches in epochs for batch in batches]
+
+
+def test_rows_of_a_family_stand_side_by_side_only_where_that_is_asked_for(run: Run) -> None:
+    def whole(batches: list[list[str]]) -> int:
+        return sum(batch.count(shot) == 4 for batch in batches for shot in set(batch))
+
+    together, shuffled = batches_of(run, "together"), batches_of(run, "balanced")
+    assert sum(map(len, together)) == sum(map(len, shuffled)) == 20 * sum(BALANCED.values())
+    # Two of the families have four rows, as many as a batch holds.
+    assert whole(together) == 2 * 20
+    assert whole(shuffled) < 4
+
+
+def test_large_families_are_trained_on_together_in_batches_of_the_same_number(run: Run, student_folder: Path) -> None:
+    together, shuffled = (
+        train(run, student_folder, steps=None, epochs=2, families=families, name=families)
+        for families in ("together", "balanced")
+    )
+    assert together.students[0].steps == shuffled.students[0].steps == 2 * 6
+
+
+@pytest.mark.parametrize("mix", ["shots", "cod", "eda", "random-edits"])
+def test_families_are_no_option_of_other_mixes(mix: str) -> None:
+    with pytest.raises(UsageError, match=f"--mix {mix} has no families"):
+        DistillSettings(student="S", mix=mix, families="cfes")
 
 
 @pytest.mark.parametrize(

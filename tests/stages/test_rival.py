@@ -1,6 +1,7 @@
 """`cod rival` from end to end: every kind on a tiny teacher, and what a student then trains on."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cod_cli.counterfactuals.generators import editor
 from cod_cli.data.heldout import draw_pool, rows_to_score
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.metrics import flips
-from cod_cli.mixes import OTHER_BUDGET, RIVALS
+from cod_cli.mixes import OTHER_BUDGET, RIVALS, select
 from cod_cli.records import Counterfactual
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import DistillSettings
@@ -152,6 +153,47 @@ def test_pool_queries_buys_a_text_for_each_query_of_the_cfes(with_cfes: Run) -> 
     free = set(train) - set(test) - {shot.text for shot in with_cfes.shots.read()}
     assert {row.text for row in rows(with_cfes, "pool-queries")} == free
     assert made.rows == len(free) < queries
+
+
+def test_random_edits_are_as_many_of_each_shot_as_its_contrast_set_has(with_cfes: Run, teacher_folder: Path) -> None:
+    counterfact(with_cfes, CounterfactSettings(generator="editor", teacher=str(teacher_folder)), Ui.silent())
+    made = make(with_cfes, "random-edits")
+    edits = rows(with_cfes, "random-edits")
+    shots = with_cfes.shots.read()
+    derived = [*with_cfes.counterfactuals.read(), *with_cfes.semifactuals.read()]
+    wanted = Counter(getattr(row, "shot_id", None) for [row] in select("contrast", shots, derived))
+    assert made.counts["wanted"] == made.rows == len(edits) > 2 * K
+    assert Counter(row.shot_id for row in edits) == Counter({k: n for k, n in wanted.items() if k})
+    assert len({row.id for row in edits}) == len({row.text for row in edits} - {s.text for s in shots}) == len(edits)
+
+
+def test_random_edits_exchange_one_to_three_words_for_words_of_the_source_and_the_teacher_says_which_class(
+    with_cfes: Run, teacher_folder: Path
+) -> None:
+    counterfact(with_cfes, CounterfactSettings(generator="editor", teacher=str(teacher_folder)), Ui.silent())
+    make(with_cfes, "random-edits")
+    made, texts = rows(with_cfes, "random-edits"), {shot.id: shot.text for shot in with_cfes.shots.read()}
+    known = {word for text in run_data(with_cfes, "train") for word in words(text)}
+    changed = {n_edits(texts[row.shot_id or ""], row.text) for row in made}
+    assert changed == {1, 2, 3}
+    assert all(set(words(row.text)) <= known for row in made)
+    chosen = teacher_of(teacher_folder).logits([row.text for row in made]).argmax(axis=-1)
+    assert [row.label for row in made] == [LABELS[place] for place in chosen]
+    assert {row.label == row.source_label for row in made} == {True, False}
+
+
+def test_random_edits_train_for_the_steps_of_contrast_sets(
+    with_cfes: Run, teacher_folder: Path, tmp_path: Path
+) -> None:
+    counterfact(with_cfes, CounterfactSettings(generator="editor", teacher=str(teacher_folder)), Ui.silent())
+    made = make(with_cfes, "random-edits")
+    label(with_cfes, LabelSettings(cache=False), Ui.silent())
+    start: dict[str, Any] = {"student": str(tiny_base(tmp_path / "student", layers=1, hidden=16)), "method": "kd"}
+    results = [
+        distill(with_cfes, DistillSettings(mix=mix, max_length=32, device="cpu", **start), Ui.silent()).students[0]
+        for mix in ("random-edits", "contrast")
+    ]
+    assert [(student.rows, student.steps, student.shots) for student in results] == [(K + made.rows, 320, K)] * 2
 
 
 def test_cfes_that_the_equal_budget_does_not_use_are_not_counted(run: Run, teacher_folder: Path) -> None:

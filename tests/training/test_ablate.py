@@ -62,3 +62,13 @@ def test_both_ablations_go_together() -> None:
     groups = spoil("shuffled", "shuffled")
     assert [len(group) for group in groups] == [1] * len(ROWS)
     assert rows(groups) == rows(spoil("shuffled"))
+
+
+def test_long_groups_are_cut_into_parts_of_a_batch_in_another_order_for_each_seed() -> None:
+    def parts(seed: int) -> list[Group]:
+        return ablate([ROWS], soft_labels="teacher", pairs="together", temperature=1.0, seed=seed, longest=8)
+
+    assert [len(part) for part in parts(0)] == [8] * 7 + [4]
+    assert sorted(row.id for row in rows(parts(0))) == sorted(row.id for row in ROWS)
+    assert parts(0) == parts(0) != parts(1)
+    assert all(len({row.label for row in part}) == 2 for part in parts(0))

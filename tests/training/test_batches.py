@@ -6,7 +6,7 @@ import pytest
 
 from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError, UsageError
-from cod_cli.mixes import select, select_as_in_0_1
+from cod_cli.mixes import Families, select, select_as_in_0_1
 from cod_cli.records import Counterfactual, Shot, SoftLabel, text_sha
 from cod_cli.training.batches import batches_per_epoch, pack, random_batches
 from cod_cli.training.trainset import join
@@ -113,6 +113,44 @@ def test_no_group_of_a_contrast_set_holds_two_rows_of_one_family_and_batches_mix
     families = [{row.id.split("~")[0] for [row] in batch} for batch in batches]
     assert sum(map(len, families)) / len(families) > 4.5  # 5.25 where every row is drawn by itself
     assert min(map(len, families)) >= 2
+
+
+def rich_family() -> list[Counterfactual]:
+    return [
+        *(cfe(1), further(1, "positive", 2), further(1, "positive", 3), cfe(1, "negative")),
+        *(semifactual(1, number) for number in (1, 2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("families", "rows"),
+    [
+        ("one-cfe", ["1", "1~positive", "1~negative"]),
+        ("cfes", ["1", "1~positive", "1~positive~2", "1~positive~3", "1~negative"]),
+        ("semifactuals", ["1", "1~=1", "1~=2"]),
+    ],
+)
+def test_a_part_of_a_contrast_set_is_taken_whole_and_row_by_row(families: Families, rows: list[str]) -> None:
+    groups = select("contrast", [shot(1), shot(2)], rich_family(), families)
+    assert ids(groups) == [[row] for row in [*rows, "2"]]
+
+
+def test_families_together_are_the_same_rows_in_groups() -> None:
+    shots, made = [shot(1), shot(2)], rich_family()
+    together, alone = (select("contrast", shots, made, families) for families in ("together", "balanced"))
+    assert ids(together) == [["1", "1~positive", "1~negative"], ["2"]]
+    assert [row for group in together for row in group] == [row for group in alone for row in group]
+
+
+def test_random_edits_are_taken_all_and_row_by_row() -> None:
+    made = [further(1, "positive", 2), further(1, "neutral", 3), further(2, "positive", 2)]
+    assert ids(select("random-edits", [shot(1), shot(2)], made)) == [
+        ["1"],
+        ["1~positive~2"],
+        ["1~neutral~3"],
+        ["2"],
+        ["2~positive~2"],
+    ]
 
 
 def test_the_mix_cod_takes_half_of_the_shots_in_pairs() -> None:

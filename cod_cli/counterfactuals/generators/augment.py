@@ -7,7 +7,7 @@ word in the teacher's embedding table; and texts keep their capitals and punctua
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cod_cli.counterfactuals.edits import Token, cased, tokenize, words
+from cod_cli.counterfactuals.edits import Token, cased, column_tokens, tokenize, words
 from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
 from cod_cli.counterfactuals.generators.editor import Lexicon, build_lexicon
 from cod_cli.data.draw import Draws
@@ -21,6 +21,8 @@ MARKS = (".", ";", "?", ":", "!", ",")
 SYNONYMS = 5
 # Draws of a word to put in before EDA does without.
 DRAWS = 10
+# As many words as the editor may change wherever the text is short.
+MOST_EXCHANGED = 3
 Synonyms = Callable[[str], list[str]]
 Rewrite = Callable[[str, Draws], str]
 
@@ -108,6 +110,24 @@ def eda(text: str, synonyms: Synonyms, rng: Draws, alpha: float = EDA_ALPHA) -> 
     if operation == "swap":
         return _text(_swapped(tokens, places, n, rng))
     return _text(_deleted(tokens, places, alpha, rng))
+
+
+def exchanged(text: str, vocabulary: Sequence[str], rng: Draws, columns: Sequence[str] = ()) -> str:
+    """The text with one to three of its words exchanged for others of ``vocabulary``, both drawn at random.
+
+    Args:
+        text: of any language.
+        vocabulary: words in lower case, at least one.
+        rng: all that is random.
+        columns: those whose names stand before their values in the text, and stay.
+    """
+    tokens, names = tokenize(text), column_tokens(text, columns)
+    places = [place for place in _places(tokens) if place not in names]
+    if not places:
+        return text
+    chosen = rng.sample(places, min(1 + rng.below(MOST_EXCHANGED), len(places)))
+    drawn = {place: cased(rng.choice(vocabulary), tokens[place].text) for place in chosen}
+    return _text([Token(token.space, drawn.get(place, token.text)) for place, token in enumerate(tokens)])
 
 
 def _replaced(tokens: list[Token], places: Sequence[int], synonyms: Synonyms, n: int, rng: Draws) -> list[Token]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cod_cli.mixes import CONTRAST, ENOUGH_STEPS, RIVALS
+from cod_cli.mixes import EDITS, ENOUGH_STEPS, RIVALS
 from cod_cli.records import Manifest
 from cod_cli.report.comparison import Cell, Comparison
 from cod_cli.report.page.markup import Child, el
@@ -20,7 +20,7 @@ from cod_cli.settings.sample import SampleSettings
 from cod_cli.store.run import Run
 
 # Rivals whose rows are made from counterfactuals, or count their cost.
-_USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name == "pool-queries")
+_USE_PAIRS = tuple(name for name in RIVALS if name.startswith("cod-") or name in ("pool-queries", "random-edits"))
 
 
 def commands(evidence: Evidence, comparison: Comparison) -> list[Child]:
@@ -92,7 +92,7 @@ def training_of(result: Result) -> list[str]:
     recorded = {**student.settings, "seed": str(student.seed)}
     if student.name != default_name(student.method, student.mix, student.settings.get("init", "pretrained")):
         recorded["name"] = student.name
-    by_default = {"steps": ENOUGH_STEPS} if student.mix in CONTRAST else {"epochs": EPOCHS}
+    by_default = {"steps": ENOUGH_STEPS} if student.mix in EDITS else {"epochs": EPOCHS}
     recorded = {name: value for name, value in recorded.items() if by_default.get(name) != value}
     return [command_line("cod distill", result.run.folder, DistillSettings, recorded), *_scoring(result)]
 

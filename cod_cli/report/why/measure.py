@@ -12,6 +12,7 @@ import numpy as np
 
 from cod_cli.errors import CodError
 from cod_cli.metrics import Floats, decisions, softmax
+from cod_cli.mixes import Families
 from cod_cli.models.inference import Progress
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Manifest, Student
@@ -129,7 +130,7 @@ class _Bench:
         self.used: dict[str, int] = {}
         self.lost = 0
         self._teachers, self._problems = teachers, problems
-        self._rows: dict[tuple[str, bool, bool], TrainSet] = {}
+        self._rows: dict[tuple[str, bool, bool, Families], TrainSet] = {}
         self._known: dict[str, Sequence[np.ndarray]] = {}
         self._information: dict[str, tuple[float, float]] = {}
 
@@ -167,9 +168,12 @@ class _Bench:
     def _trainset(self, student: Student) -> TrainSet:
         """The rows as `cod distill` drew them."""
         unflipped, judged = (bool(student.settings.get(name)) for name in ("keep_unflipped", "judged"))
-        key = (student.mix, unflipped, judged)
+        families: Families = student.settings.get("families", "balanced")
+        key = (student.mix, unflipped, judged, families)
         if key not in self._rows:
-            self._rows[key] = read_trainset(self.run, student.mix, keep_unflipped=unflipped, judged=judged)
+            self._rows[key] = read_trainset(
+                self.run, student.mix, keep_unflipped=unflipped, judged=judged, families=families
+            )
         rows = self._rows[key]
         # Files may have grown, or labels been calibrated, and these rows still be the same.
         if rows.inputs != student.inputs and rows.sha() != student.rows_sha:

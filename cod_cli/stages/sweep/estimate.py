@@ -83,7 +83,13 @@ def _beside_shots(run: Run, settings: DistillSettings) -> int | None:
     manifest = run.soft_labels.manifest()
     if manifest is None or not manifest.complete:
         return None
-    rows = read_trainset(run, settings.mix, keep_unflipped=settings.keep_unflipped, judged=settings.judged)
+    rows = read_trainset(
+        run,
+        settings.mix,
+        keep_unflipped=settings.keep_unflipped,
+        judged=settings.judged,
+        families=settings.families,
+    )
     return len(rows.rows) - rows.k
 
 

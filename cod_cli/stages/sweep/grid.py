@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import CONTRAST, OTHER_BUDGET, RIVALS
+from cod_cli.mixes import EDITS, OTHER_BUDGET, RIVALS
 from cod_cli.settings.base import Settings
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import EPOCHS, DistillSettings
@@ -124,7 +124,7 @@ def _training(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     What all share says how long the mixes train to which it applies: epochs those of the paper, steps contrast sets.
     """
     lengths, starts = {"epochs", "steps"}, {"student", "init"}
-    without = lengths if own.keys() & lengths else {"epochs"} if own["mix"] in CONTRAST else {"steps"}
+    without = lengths if own.keys() & lengths else {"epochs"} if own["mix"] in EDITS else {"steps"}
     without |= starts if own.keys() & starts else set()
     return {name: value for name, value in shared.items() if name not in without} | dict(own)
 
@@ -139,7 +139,7 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
     }
     mixes = {options["mix"] for options in training.values()}
     rivals = [kind for kind in RIVALS if kind in mixes]
-    writing = {"for_mix": "all" if mixes.intersection(CONTRAST) else "cod", **merged["counterfact"]}
+    writing = {"for_mix": "all" if mixes & EDITS else "cod", **merged["counterfact"]}
     writing.setdefault("generator", "openai" if writing.get("model") else "editor")
     scored = {"held_out": writing.pop("held_out", None), "split": merged["eval"].get("split"), "for_mix": "all"}
     target = writing.get("target", CounterfactSettings.target)  # as rivals read it from the CFEs
@@ -162,4 +162,4 @@ def _plan(task: str, shared: Options, k: int, seed: int, variant: str, arms: Seq
 
 def needs_counterfactuals(mixes: set[str]) -> bool:
     """Whether any of these mixes is made from CFEs, or measured by them."""
-    return any(mix in (*CONTRAST, "cod", "pool-queries") or mix.startswith("cod-") for mix in mixes)
+    return any(mix in (*EDITS, "cod", "pool-queries") or mix.startswith("cod-") for mix in mixes)

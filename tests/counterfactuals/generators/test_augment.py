@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from cod_cli.counterfactuals.edits import words
-from cod_cli.counterfactuals.generators.augment import MARKS, SYNONYMS, aeda, eda, embedding_synonyms, open_augmenter
+from cod_cli.counterfactuals.generators.augment import (
+    MARKS,
+    SYNONYMS,
+    aeda,
+    eda,
+    embedding_synonyms,
+    exchanged,
+    open_augmenter,
+)
 from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import build_lexicon
 from cod_cli.data.draw import Draws
@@ -121,3 +129,23 @@ def test_synonyms_are_the_nearest_words_of_the_embedding_table(teacher_folder: P
 def test_eda_refuses_a_teacher_without_an_embedding_table() -> None:
     with pytest.raises(CodError, match="embeddings"):
         open_augmenter("eda", None, [], "0")
+
+
+def test_one_to_three_words_are_exchanged_with_their_capitals_and_all_else_stays() -> None:
+    counts = Counter()
+    for seed in range(200):
+        text = exchanged(TEXT, ["zebra", "yak"], Draws(seed))
+        changed = [(a, b) for a, b in zip(TEXT.split(), text.split(), strict=True) if a != b]
+        counts[len(changed)] += 1
+        assert all(
+            b == ("Zebra" if b[0] == "Z" else "Yak") if a == "The" else b in ("zebra", "yak") for a, b in changed
+        )
+    assert set(counts) == {1, 2, 3}
+    assert min(counts.values()) > 40
+
+
+def test_a_text_without_words_and_the_names_of_columns_are_not_exchanged() -> None:
+    assert exchanged("... !", ["zebra"], Draws(0)) == "... !"
+    text = "title: Fine\nbody: dull"
+    found = {exchanged(text, ["zebra"], Draws(seed), ["title", "body"]) for seed in range(40)}
+    assert found == {"title: Zebra\nbody: dull", "title: Fine\nbody: zebra", "title: Zebra\nbody: zebra"}

@@ -219,6 +219,22 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, grid: dict[str, Any
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "cells", "steps"),
+    [
+        # By seed: shots and cod 40 steps from either start, 80 at k = 16, and 16 arms of 320.
+        ("contrast", 2 * 10 * 21, 10 * ((4 * 40 + 16 * 320) + (4 * 80 + 16 * 320))),
+        ("layers", 5 * 12, 5 * 12 * 320),
+    ],
+)
+def test_the_grids_of_contrast_sets_are_planned(
+    tmp_path: Path, grid: dict[str, Any], name: str, cells: int, steps: int
+) -> None:
+    plan = sweep(name, settings(tmp_path, dry_run=True, data=grid["data"]), Ui.silent())
+    assert isinstance(plan, SweepEstimate)
+    assert (plan.cells, plan.steps, plan.open_mixes, plan.calls) == (cells, steps, (), 0)
+
+
 def test_a_dry_run_says_at_least_where_rows_are_not_made_yet(tmp_path: Path, grid: dict[str, Any]) -> None:
     arms = [{"mix": mix} for mix in ("shots", "all", "pool-queries")]
     plan = planned(tmp_path, {**grid, "k": [8], "seeds": [0], "arms": arms})

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from cod_cli.errors import CodError, UsageError
+from cod_cli.settings.distill import DistillSettings
+from cod_cli.stages.sweep.cells import GRIDS
 from cod_cli.stages.sweep.grid import Grid
 from cod_cli.stages.sweep.gridfile import parse_grid, read_grid, shipped
 
@@ -237,9 +239,43 @@ def test_an_unknown_grid_is_refused_with_the_names_of_those_that_ship(tmp_path: 
     assert "ready" in str(failure.value.hint)
 
 
+# As score files name these arms: they stand for the same options wherever they are trained.
+CONTRAST = {
+    "kd-shots": {"method": "kd", "mix": "shots"},
+    "kd-cod": {"method": "kd", "mix": "cod"},
+    "kd-contrast": {"method": "kd", "mix": "contrast"},
+    "lwd-contrast": {"method": "lwd", "mix": "contrast"},
+    "kd-shots-320": {"method": "kd", "mix": "shots", "steps": 320},
+    "kd-one-cfe": {"method": "kd", "mix": "contrast", "families": "one-cfe"},
+    "kd-cfes": {"method": "kd", "mix": "contrast", "families": "cfes"},
+    "kd-semifactuals": {"method": "kd", "mix": "contrast", "families": "semifactuals"},
+    "kd-together": {"method": "kd", "mix": "contrast", "families": "together"},
+    "kd-random-edits": {"method": "kd", "mix": "random-edits"},
+}
+
+
+def test_the_grid_contrast_has_every_arm_from_both_starts() -> None:
+    run = next(iter(read_grid(GRIDS / "contrast.yaml", {}).runs()))
+    start = {"student": "sentence-transformers/all-MiniLM-L6-v2", "student_layers": "3"}
+    wanted = {name: DistillSettings(**start, **options, name=name) for name, options in CONTRAST.items()}
+    for name, options in [*CONTRAST.items(), ("kd-untrained", {"method": "kd", "mix": "shots", "steps": 0})]:
+        cut = "cut-" + (name if name.endswith("-contrast") else name.removeprefix("kd-"))
+        wanted[cut] = DistillSettings(init="teacher", student_layers="3", **options, name=cut)
+    assert run.arms == wanted
+    assert run.counterfact is not None
+    assert (run.counterfact.for_mix, run.rival and run.rival.kinds) == ("all", ["random-edits"])
+
+
+def test_the_grid_layers_has_every_number_of_layers_from_both_starts() -> None:
+    run = next(iter(read_grid(GRIDS / "layers.yaml", {}).runs()))
+    assert {(arm.method, arm.mix) for arm in run.arms.values()} == {("lwd", "contrast")}
+    assert [(arm.init, arm.student_layers) for arm in run.arms.values()] == [
+        (init, str(layers)) for init in ("pretrained", "teacher") for layers in range(1, 7)
+    ]
+
+
 def test_every_grid_that_ships_can_be_run() -> None:
-    folder = Path(__file__).parents[3] / "cod_cli" / "stages" / "sweep" / "grids"
-    paths = sorted(folder.glob("*.yaml"))
+    paths = sorted(GRIDS.glob("*.yaml"))
     assert paths
     for path in paths:
         read_grid(path, {"data": "d", "teacher": "T", "student": "S"} if path.stem == "default" else {})
