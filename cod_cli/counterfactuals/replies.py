@@ -26,8 +26,8 @@ _TAG = (
 _ANY_TAG = re.compile(rf"<(/?)({_TAG})>", re.IGNORECASE)
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>")
 _STRAY_TAG = re.compile(rf"^\s*</?{_TAG}>|</?{_TAG}>\s*$", re.IGNORECASE)
-_FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)```", re.DOTALL)
-_END_TOKEN = re.compile(r"(?<!\s)\s*+(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
+FENCED = re.compile(r"```(?:[\w-]*[ \t]*\n)?(.*?)```", re.DOTALL)
+END_TOKEN = re.compile(r"(?<!\s)\s*+(?:<\|[\w/ ]{1,30}\|>|</s>|<eos>|<end_of_turn>)\s*$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 _STRUCK = re.compile(r"~~.*?~~\s*")
 _EDITED = r"edited|modified|revised|rewritten|reworded|changed|updated|corrected|new|final|minimal\w*|counterfactual"
@@ -53,7 +53,7 @@ _PREFIXES = (
 
 
 # Said beside the text, told by how it begins …
-_ASIDE = re.compile(
+ASIDE = re.compile(
     r"^\W*(?:note|explanation|reason(?:ing)?|(?:key )?changes?(?: made)?|original(?: text| sentence)?)\W*[:：]",
     re.IGNORECASE,
 )
@@ -75,7 +75,7 @@ _TAIL = re.compile(
 )
 
 
-_REFUSAL = re.compile(
+REFUSAL = re.compile(
     r"^\W*(?:(?:i['’]m|i am|we['’]re) (?:very |really |so )?(?:sorry|afraid|unable|not able)\b|sorry,? (?:but )?i\b|"
     r"i apologi[sz]e|as an? (?:ai|artificial|large)\b|unfortunately,? i\b|"
     r"i (?:can(?:no|['’])?t|can not|won['’]t|will not|must decline)\b|"
@@ -85,7 +85,7 @@ _REFUSAL = re.compile(
 )
 
 
-_COMMENT = re.compile(
+COMMENT = re.compile(
     r"^\W*(?:the (?:given |original |provided )?(?:text|sentence|review|sentiment) (?:is|already|has|does|cannot)|"
     r"no (?:edit|change)s? (?:is|are|was|were)?\s*(?:needed|required|necessary)|"
     r"(?:please|could you) (?:please )?(?:provide|share|give)|there (?:is|are) no (?:need|text|change)|"
@@ -112,24 +112,25 @@ class Reading:
 
 def read_reply(choice: Choice, source: str) -> Reading:
     """What a reply to "edit ``source``" holds."""
-    rejected = _by_finish_reason(choice)
+    rejected = by_finish_reason(choice)
     if rejected:
         return rejected
-    said = _without_thoughts(choice.text, source).strip()[: _TIMES * len(source) + _MORE]
-    said = _END_TOKEN.sub("", said).strip()
+    said = without_thoughts(choice.text, source).strip()[: _TIMES * len(source) + _MORE]
+    said = END_TOKEN.sub("", said).strip()
     if not said:
         return Reading(None, "empty", "the reply holds no text")
-    if _REFUSAL.search(said) and not _REFUSAL.search(source) and _distance(said, source) > _FAR:
-        return Reading(None, "refused", f"the model says: {_short(said)}")
+    if REFUSAL.search(said) and not REFUSAL.search(source) and _distance(said, source) > _FAR:
+        return Reading(None, "refused", f"the model says: {shortened(said)}")
     text = edited_text(said, source)
     if not text:
         return Reading(None, "empty", "the reply holds no text")
-    if _COMMENT.search(text) and not _COMMENT.search(source) and _distance(text, source) > _FAR:
-        return Reading(None, "malformed", f"a comment instead of a text: {_short(text)}")
+    if COMMENT.search(text) and not COMMENT.search(source) and _distance(text, source) > _FAR:
+        return Reading(None, "malformed", f"a comment instead of a text: {shortened(text)}")
     return Reading(text)
 
 
-def _by_finish_reason(choice: Choice) -> Reading | None:
+def by_finish_reason(choice: Choice) -> Reading | None:
+    """Why a reply holds no text, where its finish reason says so already."""
     match choice.finish_reason:
         case "length" if choice.text:
             return Reading(None, "truncated", "the reply was cut off; allow more with --max-tokens")
@@ -138,7 +139,7 @@ def _by_finish_reason(choice: Choice) -> Reading | None:
         case "content_filter":
             return Reading(None, "refused", "the provider's filter withheld the reply")
         case messages.REFUSED:
-            return Reading(None, "refused", f"the model says: {_short(choice.text)}")
+            return Reading(None, "refused", f"the model says: {shortened(choice.text)}")
         case messages.MALFORMED:
             return Reading(None, "malformed", "the answer holds no reply")
     return None
@@ -151,14 +152,14 @@ def edited_text(said: str, source: str) -> str:
         if mark in text and mark not in source:
             text = _STRUCK.sub("", text) if mark == "~~" else text.replace(mark, "")
     candidates = list(itertools.islice(_candidates(text, source), _READINGS))
-    kept = [c for c in candidates if _ASIDE.search(source) or not _ASIDE.search(c)]
+    kept = [c for c in candidates if ASIDE.search(source) or not ASIDE.search(c)]
     bare = [_bare(candidate, source) for candidate in kept or candidates]
     texts = [c for c in bare if c and (_CHATTER.search(source) or not _CHATTER.search(c))]
     changed = [c for c in texts if c.split() != source.split()]
     return min(changed or texts or bare[:1], key=lambda c: _distance(c, source), default="")
 
 
-def _without_thoughts(text: str, source: str) -> str:
+def without_thoughts(text: str, source: str) -> str:
     """What stands behind a reasoning model's thoughts; nothing where it never came to an end."""
     if "think>" in source:
         return text
@@ -176,9 +177,9 @@ def _without_thoughts(text: str, source: str) -> str:
 
 def _unpacked(text: str, source: str) -> str:
     """The inside of fences, tags or a JSON object."""
-    if "```" not in source and (fenced := _FENCED.search(text)):
+    if "```" not in source and (fenced := FENCED.search(text)):
         text = fenced.group(1)
-    tagged = [inside for name, inside in _tagged(text) if f"<{name}" not in source]
+    tagged = [inside for name, inside in tagged_parts(text) if f"<{name}" not in source]
     if tagged:
         text = tagged[-1]
     if not _STRAY_TAG.search(source):
@@ -189,7 +190,7 @@ def _unpacked(text: str, source: str) -> str:
     return text
 
 
-def _tagged(text: str) -> Iterator[tuple[str, str]]:
+def tagged_parts(text: str) -> Iterator[tuple[str, str]]:
     """Name and inside of each tag that is closed; those inside another are part of it."""
     tags = list(_ANY_TAG.finditer(text))
     closings: dict[str, list[re.Match[str]]] = {}
@@ -250,7 +251,7 @@ def _bare(text: str, source: str) -> str:
     """A reading without introduction, explanation behind it, and quotes around it."""
     text = text.strip()
     for _ in range(3):
-        shorter = _unquoted(_without_prefix(_without_tail(text, source), source), source)
+        shorter = unquoted(_without_prefix(_without_tail(text, source), source), source)
         if shorter == text:
             break
         text = shorter
@@ -273,7 +274,8 @@ def _without_prefix(text: str, source: str) -> str:
     return text
 
 
-def _unquoted(text: str, source: str) -> str:
+def unquoted(text: str, source: str) -> str:
+    """A text without quotes around it, unless ``source`` has some."""
     for opening, closing in (tuple(pair) for pair in _QUOTES):
         if len(text) < 2 or not (text.startswith(opening) and text.endswith(closing)):
             continue
@@ -289,6 +291,7 @@ def _distance(text: str, source: str) -> float:
     return edit_ratio(source.casefold(), text.casefold())
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text on one line of 100 characters at most, for reasons."""
     line = " ".join(text.split())
     return line if len(line) <= 100 else f"{line[:99]}…"

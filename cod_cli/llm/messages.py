@@ -32,6 +32,8 @@ class Request:
         messages: the chat, the same whenever this sample is asked for.
         feedback: put before the last message. It may differ between runs (it quotes a teacher's figures), so
             it is not part of the journal's key.
+        sent: the chat as it is sent, where that differs between runs (it quotes other replies); it is no part of the
+            journal's key either.
         n: replies wanted.
         top_logprobs: alternatives wanted for each token; None for no log-probabilities.
         prompt: the wording that asks (``name@hash``), for the journal; None where that has no name.
@@ -42,6 +44,7 @@ class Request:
     sample: int
     messages: tuple[Message, ...]
     feedback: str | None = None
+    sent: tuple[Message, ...] | None = None
     temperature: float = 0.0
     n: int = 1
     max_tokens: int = 512
@@ -52,7 +55,7 @@ class Request:
     def sent_messages(self) -> list[Message]:
         """The chat with the feedback in its last message, before the question: small models answer what stands last."""
         if not self.feedback:
-            return list(self.messages)
+            return list(self.sent or self.messages)
         *before, last = self.messages
         return [*before, {**last, "content": f"{self.feedback}\n\n{last['content']}"}]
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,6 +17,8 @@ from cod_cli.records import Record, Shot
 from cod_cli.store.yaml import parse_yaml
 
 PLACEHOLDERS = ("text", "label", "target", "labels")
+# Of a prompt that asks for texts of their own, told by its $shots.
+OF_NEW_TEXTS = ("shots", "others", "label", "labels", "topic", "length", "n", "before")
 Message = dict[str, str]
 _HINT = (
     'it has texts description, system (may be "") and user; it may have labels (`name: text`, in quotes if need be) '
@@ -60,7 +63,12 @@ class Prompt(_PromptFile):
     @property
     def asks_for_class(self) -> bool:
         """Whether it asks which class a text has, so that it names none itself."""
-        return not self.placeholders & {"label", "target"}
+        return not self.placeholders & {"label", "target", "shots"}
+
+    @property
+    def asks_for_texts(self) -> bool:
+        """Whether it asks for new texts in the manner of some shots."""
+        return "shots" in self.placeholders
 
     @property
     def placeholders(self) -> set[str]:
@@ -124,12 +132,15 @@ def _check_placeholders(file: _PromptFile, where: str) -> None:
     if stray:
         raise UsageError(f"{where} has a stray $ in {' and '.join(stray)}", "write $$ for a dollar sign")
     used = [name for template in templates.values() for name in template.get_identifiers()]
-    unknown = dict.fromkeys(f"${name}" for name in used if name not in PLACEHOLDERS)
+    placeholders = OF_NEW_TEXTS if "shots" in used else PLACEHOLDERS
+    unknown = dict.fromkeys(f"${name}" for name in used if name not in placeholders)
     if unknown:
-        known = ", ".join(f"${name}" for name in PLACEHOLDERS)
+        known = ", ".join(f"${name}" for name in placeholders)
         raise UsageError(f"{where} has unknown placeholders: {', '.join(unknown)}", f"known: {known}")
-    if "text" not in templates["user"].get_identifiers():
-        raise UsageError(f"{where} never gives the text", "put $text into `user`")
+    if not {"text", "shots"} & set(templates["user"].get_identifiers()):
+        raise UsageError(f"{where} never gives the text", "put $text into `user`, or $shots to ask for new texts")
+    if "shots" in used and file.examples:
+        raise UsageError(f"{where} has examples, and asks for new texts", "the shots are its examples: leave them out")
 
 
 def messages(prompt: Prompt, shot: Shot, target: str, labels: Sequence[str]) -> list[Message]:
@@ -169,6 +180,58 @@ def class_messages(
         chat.append({"role": "assistant", "content": code_of[demo.label]})
     chat.append({"role": "user", "content": _fill(prompt.user, text, "", "", listed)})
     return [message for message in chat if message["content"]]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What an LLM is asked for in one request: ``n`` new texts of the class ``label``.
+
+    Args:
+        label: the class that they shall have.
+        shots: texts of that class, to write in the manner of.
+        others: texts of other classes.
+        topic: what they may tell of, in words.
+        length: about how many words each shall have.
+        n: how many.
+    """
+
+    label: str
+    shots: tuple[str, ...]
+    others: tuple[str, ...]
+    topic: str
+    length: int
+    n: int
+
+
+def writing_messages(prompt: Prompt, wish: Wish, labels: Sequence[str], before: Sequence[str] = ()) -> list[Message]:
+    """The chat messages that ask for new texts; ``before`` are some that were written before.
+
+    Raises:
+        UsageError: the prompt asks for something else.
+    """
+    if not prompt.asks_for_texts:
+        raise UsageError(
+            f"the prompt {prompt.name} does not ask for new texts",
+            "one shows $shots and asks for $n texts; start from: cod show --prompt pool > mine.yaml",
+        )
+    values = {
+        "shots": _fenced(wish.shots),
+        "others": _fenced(wish.others),
+        "label": wish.label,
+        "labels": "\n".join(_described(name, prompt.labels) for name in labels),
+        "topic": wish.topic,
+        "length": str(wish.length),
+        "n": str(wish.n),
+        "before": "\n".join(f"- {text}" for text in before) or "(none)",
+    }
+    chat = [
+        (role, Template(part).substitute(values)) for role, part in (("system", prompt.system), ("user", prompt.user))
+    ]
+    return [{"role": role, "content": content} for role, content in chat if content]
+
+
+def _fenced(texts: Iterable[str]) -> str:
+    return "\n".join(f"<text>\n{text}\n</text>" for text in texts) or "(none)"
 
 
 def _described(name: str, descriptions: Mapping[str, str]) -> str:

@@ -9,19 +9,21 @@ from cod_cli.data.tasks import TASKS
 from cod_cli.errors import UsageError
 from cod_cli.llm.prompts import (
     Prompt,
+    Wish,
     class_messages,
     find_prompt,
     messages,
     parse_prompt,
     render_messages,
     shipped_names,
+    writing_messages,
 )
 from cod_cli.mixes import RIVALS
 from cod_cli.records import Shot
 
 SHOT = Shot(id="d/train/1", text="a dull film", label="negative")
 # The wordings that ask for CFEs; the others are for rivals, for semifactuals and for an LLM as teacher.
-EDITS = [name for name in shipped_names() if name not in (*RIVALS, "semifactual", "teacher")]
+EDITS = [name for name in shipped_names() if name not in (*RIVALS, "pool", "semifactual", "teacher")]
 GOOD = "description: d\nsystem: Classes are\\n$labels\nuser: Make $text from $label $target\n"
 
 
@@ -205,3 +207,42 @@ def test_classes_without_a_description_stand_by_their_names() -> None:
 def test_a_prompt_that_asks_for_a_text_is_no_question(name: str) -> None:
     with pytest.raises(UsageError, match="is no question about a text's class"):
         class_messages(find_prompt(name), "x", ["negative", "positive"], ["A", "B"])
+
+
+# Asking for new texts
+
+WISH = Wish("positive", ("a $fine film", "a clever one"), ("a dull film",), "lake, evening", 12, 5)
+WRITING = """description: d
+system: Classes are $labels
+user: |
+  $n of $label like $shots but not $others or $before, $length words about $topic
+"""
+
+
+def test_the_shipped_prompt_for_new_texts_fences_the_shots_and_says_what_is_wanted() -> None:
+    chat = writing_messages(find_prompt("pool"), WISH, ["negative", "positive"], ["an old idea"])
+    assert "- negative: the writer disapproves\n- positive: the writer approves" in chat[0]["content"]
+    for part in ("<text>\na $fine film\n</text>", "a dull film", "5", "12 words", "lake, evening", "- an old idea"):
+        assert part in chat[1]["content"]
+
+
+def test_every_placeholder_of_a_prompt_for_new_texts_is_filled() -> None:
+    chat = writing_messages(parse(WRITING), WISH, ["negative", "positive"])
+    fenced = "<text>\na $fine film\n</text>\n<text>\na clever one\n</text>"
+    assert chat[1]["content"] == (
+        f"5 of positive like {fenced} but not <text>\na dull film\n</text> or (none), 12 words about lake, evening\n"
+    ).rstrip("\n")
+
+
+def test_a_prompt_for_new_texts_takes_other_placeholders_than_one_for_edits() -> None:
+    with pytest.raises(UsageError, match=r"unknown placeholders: \$target, \$text") as caught:
+        parse("description: d\nsystem: make it $target\nuser: $shots $text\n")
+    assert "$before" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="has examples"):
+        parse(WRITING + EXAMPLES)
+
+
+def test_a_prompt_of_another_sort_does_not_ask_for_new_texts() -> None:
+    with pytest.raises(UsageError, match="sentiment does not ask for new texts"):
+        writing_messages(find_prompt("sentiment"), WISH, ["negative", "positive"])
+    assert not find_prompt("pool").asks_for_class
