@@ -14,7 +14,7 @@ from cod_cli.report.page.document import page
 from cod_cli.report.results import Evidence, read_evidence
 from cod_cli.report.statistics import Interval
 from cod_cli.report.verdicts import verdicts
-from cod_cli.report.why.explain import QUANTITIES, Why, explain
+from cod_cli.report.why.explain import OF_FAMILIES, QUANTITIES, Why, explain
 from cod_cli.settings.report import ReportSettings
 from cod_cli.store.jsonl import STDOUT, write_output
 from cod_cli.ui import Ui
@@ -122,7 +122,7 @@ def rows(comparison: Comparison, why: Why | None = None) -> list[dict[str, Any]]
 def _explained(cell: Cell, why: Why) -> dict[str, Any]:
     found = why.of(cell)
     measured: dict[str, Any] = {}
-    for name in QUANTITIES:
+    for name in (*QUANTITIES, *OF_FAMILIES):
         here = found.get(name)
         measured |= {f"why_{name}": here.mean if here else None, f"why_{name}_std": here.std if here else None}
     return measured

@@ -17,12 +17,16 @@ from cod_cli.teachers.softlabels import choices_by_file3, flips_by_file3
 
 @dataclass(frozen=True)
 class Example:
-    """A row to train on: its class index, and the teacher's raw logits in the same order of classes."""
+    """A row to train on: its class index, and the teacher's raw logits in the same order of classes.
+
+    ``shot`` is the id of the shot that it is or was made from, else its own.
+    """
 
     id: str
     text: str
     label: int
     logits: tuple[float, ...] = ()
+    shot: str = ""
 
 
 Group = list[Example]
@@ -65,7 +69,8 @@ def join(
             raise CodError(f"the soft label of {row.id} was made for another text", f"fill it in: `{command}`")
         if row.label not in indices:
             raise CodError(f"{row.id} has the label {row.label!r}, not one of: {', '.join(labels)}", "mend that row")
-        return Example(row.id, row.text, indices[row.label], tuple(soft.logits[i] for i in order))
+        shot = row.id if isinstance(row, Shot) else row.shot_id or row.id
+        return Example(row.id, row.text, indices[row.label], tuple(soft.logits[i] for i in order), shot)
 
     return {row.id: example(row) for row in rows}
 
@@ -119,9 +124,15 @@ def _sha(groups: Sequence[Group]) -> str:
 
 
 def read_trainset(
-    run: Run, mix: str, *, keep_unflipped: bool = False, judged: bool = False, families: Families = "balanced"
+    run: Run,
+    mix: str,
+    *,
+    keep_unflipped: bool = False,
+    judged: bool = False,
+    families: Families = "balanced",
+    as_in_0_1: bool = False,
 ) -> TrainSet:
-    """Read what a mix trains on.
+    """Read what a mix trains on; ``as_in_0_1``: what it trained on in version 0.1.
 
     What the teacher makes of an edit is read from its raw logits in file 3, so also where somebody edited a row by
     hand: CFEs count where they flip it, semifactuals where they do not. With ``judged`` those are left out that a judge
@@ -137,7 +148,7 @@ def read_trainset(
     if not shots:
         raise CodError(f"{run.shots.path} holds no shot", f"draw some: `{run.shots.command} --force`")
     files = _files(run, mix)
-    derived = [row for file in files for row in file.read()]
+    derived = [row for file in files for row in file.read() if not (as_in_0_1 and _is_new_in_0_2(row))]
     present, rival = {shot.id for shot in shots}, RIVALS.get(mix)
     kept = [row for row in derived if row.shot_id in present or (rival and rival.real)]
     labels, soft, softs = run.shots.require().labels, run.soft_labels.require(), run.soft_labels.read()
@@ -146,7 +157,7 @@ def read_trainset(
     unchecked = keep_unflipped or (rival and not rival.flips)
     as_meant = _as_meant(kept, shots, softs, soft.labels, cfes_too=not unchecked)
     usable = _agreed(run, as_meant) if judged and not rival else as_meant
-    chosen = select(mix, shots, usable, families)
+    chosen = select_as_in_0_1(mix, shots, usable) if as_in_0_1 else select(mix, shots, usable, families)
     return TrainSet(
         groups=_examples(chosen, calibrated),
         labels=labels,
@@ -171,6 +182,11 @@ def _files(run: Run, mix: str) -> list[Artifact[Counterfactual]]:
         return []
     also = mix in CONTRAST and run.semifactuals.manifest() is not None
     return [_written(run, mix), *([run.semifactuals] if also else [])]
+
+
+def _is_new_in_0_2(row: Counterfactual) -> bool:
+    """Whether version 0.1 made no such rows: a run of its own may have got some since."""
+    return row.is_further or row.is_semifactual
 
 
 def _as_meant(

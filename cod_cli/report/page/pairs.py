@@ -25,12 +25,14 @@ class Exhibit:
 
     ``pairs`` are CFEs with the text that each was made from; ``quality`` is null where none was asked for; ``margins``
     holds, for ``shots`` and ``counterfactuals``, the teacher's P(its choice) - P(its second choice) on each.
+    ``contrast``: whether semifactuals stand beside the CFEs.
     """
 
     task: str
     pairs: tuple[tuple[Counterfactual, str], ...]
     quality: QualityReport | None
     margins: Mapping[str, Sequence[float]]
+    contrast: bool = False
 
 
 def exhibits(evidence: Evidence) -> list[Exhibit]:
@@ -61,6 +63,7 @@ def _exhibit(task: str, runs: Sequence[Run]) -> Exhibit:
         pairs=tuple(with_sources(work.shots, work.cfes)),
         quality=report(work) if work.cfes or work.attempts else None,
         margins=_margins(runs, shots, work.cfes),
+        contrast=any(run.semifactuals.peek() for run in runs),
     )
 
 
@@ -93,19 +96,25 @@ def margin(logits: Sequence[float]) -> float:
     return float(first - second)
 
 
+SEMIFACTUALS = (
+    "Beside these stand semifactuals, edits of a shot that are as small and do not turn the teacher. From flips alone "
+    "a student would learn that the shot's own words stand for the other class; with as many edits of either kind only "
+    "the words that decide tell the classes of a family apart."
+)
 # More of them make a page that a phone does not open.
 MOST_PAIRS = 2000
 
 
 def quality(found: Sequence[Exhibit]) -> list[Child]:
-    """A column for each task, for each class written for, and for each prompt where there are several."""
+    """A column for each task, each class written for, each of several prompts; and what semifactuals are for."""
     columns: dict[str, Quality] = {}
     for exhibit in found:
         if exhibit.quality is not None:
             columns[exhibit.task] = exhibit.quality.overall
             parts = tables.parts_of(exhibit.quality)
             columns |= {f"{exhibit.task}, {name}" if len(found) > 1 else name: part for name, part in parts.items()}
-    return [to_html(tables.quality(columns))] if columns else []
+    beside = [el("p", SEMIFACTUALS, class_="note")] if any(exhibit.contrast for exhibit in found) else []
+    return [to_html(tables.quality(columns)), *beside] if columns else []
 
 
 def margins(found: Sequence[Exhibit]) -> list[Child]:

@@ -8,7 +8,7 @@ from cod_cli.report.comparison import Comparison, Place
 from cod_cli.report.page.markup import Child, el, join
 from cod_cli.report.rendering import Table, to_html
 from cod_cli.report.why.explain import Why
-from cod_cli.report.why.tables import correlations, meanings, quantities
+from cod_cli.report.why.tables import correlations, meanings, meanings_of_families, of_families, quantities
 
 
 def numbers(comparison: Comparison, yardsticks: Sequence[Score], links: tables.Links) -> list[Child]:
@@ -43,10 +43,18 @@ def cost(comparison: Comparison) -> list[Child]:
 
 def reasons(found: Why | None, comparison: Comparison) -> list[Child]:
     """A table for each task, what its columns mean, and how they go with the metric over arms and seeds."""
-    measured = quantities(found, comparison) if found else {}
-    if found is None or not measured:
+    if found is None:
         return []
-    legend = [join(el("dt", name), el("dd", meaning)) for name, meaning in meanings(found).items()]
-    shown = [el("p", "Mean ± sample std over seeds."), *_by_place(measured), el("dl", *legend, class_="legend-list")]
-    together = correlations(found, comparison)
-    return [*shown, *([el("h3", together.title), to_html(together)] if together else [])]
+    measured, of_rows = quantities(found, comparison), of_families(found, comparison)
+    shown: list[Child] = [el("p", "Mean ± sample std over seeds.")] if measured or of_rows else []
+    if measured:
+        together = correlations(found, comparison)
+        shown += [*_by_place(measured), _legend(meanings(found))]
+        shown += [el("h3", together.title), to_html(together)] if together else []
+    if of_rows:
+        shown += [*_by_place(of_rows), _legend(meanings_of_families(found))]
+    return shown
+
+
+def _legend(said: Mapping[str, str]) -> Child:
+    return el("dl", *(join(el("dt", name), el("dd", what)) for name, what in said.items()), class_="legend-list")

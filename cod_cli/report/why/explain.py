@@ -4,7 +4,7 @@ Hamman et al. 2025 (arXiv 2510.21631). Theorem 1: rows near the teacher's bounda
 2: a student that follows its teacher across pairs has a boundary near the teacher's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from cod_cli.report.statistics import rank_correlation
 HELD_OUT, OWN = "held-out", "own"
 # Each with the sign of the correlation with accuracy that the paper's argument wants.
 QUANTITIES: Mapping[str, int] = {"uncertainty": 1, "log_det": 1, "crossed": 1, "gap": -1}
+# About the families of the rows trained on: much the same for every draw of an arm, so nothing is correlated with them.
+OF_FAMILIES = ("by_shot", "shot_bits", "contrasts", "side_by_side")
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,19 @@ class Measurement:
     ``uncertainty`` and ``log_det`` are about the rows that it trained on (`fisher`); ``crossed`` is the share of pairs
     on whose segment it, too, changes from the teacher's one class to the other (`crossing`; it may like a third better
     than both), ``gap`` the mean distance there between its crossing and the teacher's, as a share of the segment, over
-    the pairs that it crosses.
+    the pairs that it crosses. By `families`: ``by_shot`` is the share of its rows whose class their shot alone tells,
+    ``shot_bits`` the mutual information of the two, ``contrasts`` how many pairs of one family and unlike classes a
+    batch holds, and ``side_by_side`` how many it would hold with families together.
     """
 
     uncertainty: float | None = None
     log_det: float | None = None
     crossed: float | None = None
     gap: float | None = None
+    by_shot: float | None = None
+    shot_bits: float | None = None
+    contrasts: float | None = None
+    side_by_side: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +115,16 @@ class Why:
 
     @property
     def quantities(self) -> list[str]:
-        """Those that any arm has, in order."""
-        return [name for name in QUANTITIES if any(name in arm.quantities for arm in self.arms)]
+        """Those that any arm has and the paper is about, in order."""
+        return self._known(QUANTITIES)
+
+    @property
+    def of_families(self) -> list[str]:
+        """Those about families that any arm has, in order."""
+        return self._known(OF_FAMILIES)
+
+    def _known(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if any(name in arm.quantities for arm in self.arms)]
 
     def of(self, cell: Cell) -> Mapping[str, Summary]:
         """What was measured of the students of a cell, empty where nothing could be."""
@@ -151,7 +167,7 @@ def _by_seed(cell: Cell, measurements: Measurements) -> dict[str, dict[int | Non
     for seed, results in cell.seeds.items():
         students = [(result.run.folder, result.score.student) for result in results]
         measured = [measurements.found[student] for student in students if student in measurements.found]
-        for name in QUANTITIES:
+        for name in (*QUANTITIES, *OF_FAMILIES):
             values = [value for one in measured if (value := getattr(one, name)) is not None]
             if values:
                 found.setdefault(name, {})[seed] = float(np.mean(values))

@@ -4,7 +4,7 @@ The stage `report` calls `measure`; each teacher is loaded once, each student on
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from cod_cli.models.inference import Progress
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Counterfactual, Manifest, Student
 from cod_cli.report.results import Evidence
-from cod_cli.report.why import fisher
+from cod_cli.report.why import families, fisher
 from cod_cli.report.why.crossing import Pair, Segments, crossings, share_and_gap
 from cod_cli.report.why.explain import HELD_OUT, OWN, Measurement, Measurements
 from cod_cli.report.why.fisher import features_of
@@ -25,7 +25,7 @@ from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import Run
 from cod_cli.teachers.local import WhiteBoxTeacher
 from cod_cli.teachers.open import load_teacher
-from cod_cli.training.trainset import TrainSet, read_trainset
+from cod_cli.training.trainset import Example, TrainSet, ablate, read_trainset
 
 Students = Mapping[Path, Mapping[str, Student]]
 _Two = tuple[float | None, float | None]
@@ -130,7 +130,7 @@ class _Bench:
         self.used: dict[str, int] = {}
         self.lost = 0
         self._teachers, self._problems = teachers, problems
-        self._rows: dict[tuple[str, bool, bool, Families], TrainSet] = {}
+        self._rows: dict[tuple[str, bool, bool, Families, bool], TrainSet] = {}
         self._known: dict[str, Sequence[np.ndarray]] = {}
         self._information: dict[str, tuple[float, float]] = {}
 
@@ -138,7 +138,9 @@ class _Bench:
         """What can be measured of one student."""
         uncertainty, log_det = self._try(self._of_rows, student)
         crossed, gap = self._try(self._crossing, student)
-        return Measurement(uncertainty, log_det, crossed, gap)
+        by_shot, shot_bits = self._try(self._of_families, student)
+        contrasts, side_by_side = self._try(self._contrasts, student)
+        return Measurement(uncertainty, log_det, crossed, gap, by_shot, shot_bits, contrasts, side_by_side)
 
     def _try(self, count: Callable[[Student], _Two], student: Student) -> _Two:
         try:
@@ -146,6 +148,29 @@ class _Bench:
         except CodError as error:
             self._problems.add(self.run.folder, error)
             return None, None
+
+    def _of_families(self, student: Student) -> _Two:
+        """How far the shots alone tell the classes of the rows that a student trained on."""
+        rows = _families(self._trainset(student).rows)
+        return families.told_by_shot(rows), families.shot_information(rows)
+
+    def _contrasts(self, student: Student) -> _Two:
+        """The contrasts a batch, as it trained and side by side; of batches that are not recorded nothing is known."""
+        made = student.settings
+        size = made.get("batch_size")
+        if size is None:
+            return None, None
+        drawn = ablate(
+            self._trainset(student).groups,
+            soft_labels="teacher",
+            pairs=made.get("pairs", "together"),
+            temperature=1.0,
+            seed=student.seed,
+            longest=size if made.get("families") == "together" else None,
+        )
+        groups = [_families(group) for group in drawn]
+        rows = [row for group in groups for row in group]
+        return families.contrasts_a_batch(groups, size), families.contrasts_side_by_side(rows, size)
 
     @cached_property
     def _label_manifest(self) -> Manifest:
@@ -166,13 +191,14 @@ class _Bench:
         return self._information[key]
 
     def _trainset(self, student: Student) -> TrainSet:
-        """The rows as `cod distill` drew them."""
+        """The rows as `cod distill` drew them, in the version that trained the student."""
         unflipped, judged = (bool(student.settings.get(name)) for name in ("keep_unflipped", "judged"))
-        families: Families = student.settings.get("families", "balanced")
-        key = (student.mix, unflipped, judged, families)
+        together: Families = student.settings.get("families", "balanced")
+        old = student.versions.get("cod", "").startswith("0.1.")
+        key = (student.mix, unflipped, judged, together, old)
         if key not in self._rows:
             self._rows[key] = read_trainset(
-                self.run, student.mix, keep_unflipped=unflipped, judged=judged, families=families
+                self.run, student.mix, keep_unflipped=unflipped, judged=judged, families=together, as_in_0_1=old
             )
         rows = self._rows[key]
         # Files may have grown, or labels been calibrated, and these rows still be the same.
@@ -222,6 +248,10 @@ class _Bench:
         kept = ~np.isnan(found)
         self.used[kind], self.lost = int(kept.sum()), int((~kept).sum())
         return [pair for pair, here in zip(pairs, kept, strict=True) if here], found[kept]
+
+
+def _families(rows: Iterable[Example]) -> list[families.Row]:
+    return [(row.shot, row.label) for row in rows]
 
 
 def _pairs(run: Run, made: Manifest) -> tuple[str, list[tuple[str, Counterfactual]]]:

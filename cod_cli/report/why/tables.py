@@ -13,44 +13,69 @@ from cod_cli.report.rendering import Column, Group, Part, Parts, Row, Table, exa
 from cod_cli.report.tables import K, of_arms, spread
 from cod_cli.report.why.explain import HELD_OUT, OWN, QUANTITIES, Correlation, Why
 
-QUANTITY_NAMES = {"uncertainty": "Σ p(1-p)", "log_det": "log det", "crossed": "crossed %", "gap": "gap"}
+QUANTITY_NAMES = {
+    "uncertainty": "Σ p(1-p)",
+    "log_det": "log det",
+    "crossed": "crossed %",
+    "gap": "gap",
+    "by_shot": "by shot %",
+    "shot_bits": "bits",
+    "contrasts": "contrasts",
+    "side_by_side": "side by side",
+}
+SHARES = ("crossed", "by_shot")
 ARROWS = {1: "↑", -1: "↓"}
 
 
 def report(found: Why, comparison: Comparison) -> RenderableType:
     """A table for each task, what its columns mean, and the correlations; nothing where nothing could be measured."""
-    tables = quantities(found, comparison)
-    if not tables:
-        return Stack()
-    parts: list[RenderableType] = [*map(to_rich, tables.values()), _legend(found)]
-    going_together = correlations(found, comparison)
-    parts += [to_rich(going_together)] if going_together else []
+    parts: list[RenderableType] = []
+    if tables := quantities(found, comparison):
+        parts += [*map(to_rich, tables.values()), _legend(meanings(found))]
+        going_together = correlations(found, comparison)
+        parts += [to_rich(going_together)] if going_together else []
+    if tables := of_families(found, comparison):
+        parts += [*map(to_rich, tables.values()), _legend(meanings_of_families(found))]
     return Stack(*(piece for part in parts for piece in (part, Text())))
 
 
 def quantities(found: Why, comparison: Comparison) -> dict[Place, Table]:
     """For each task and split where something was measured: the metric that decides, and each quantity."""
-    columns = [Column(METRICS[comparison.metric].heading)]
-    columns += [
-        Column(f"{QUANTITY_NAMES[name]}\n{ARROWS[QUANTITIES[name]]}", page=f"{QUANTITY_NAMES[name]} {_arrow(name)}")
-        for name in found.quantities
-    ]
+    return _tables("Why", found.quantities, found, comparison)
+
+
+def of_families(found: Why, comparison: Comparison) -> dict[Place, Table]:
+    """The same for what families of rows, each a shot with its edits, give away and hold."""
+    return _tables("Families", found.of_families, found, comparison)
+
+
+def _tables(title: str, names: Sequence[str], found: Why, comparison: Comparison) -> dict[Place, Table]:
+    columns = [Column(METRICS[comparison.metric].heading), *map(_column, names)]
 
     def values(cell: Cell) -> list[Parts]:
         here = found.of(cell)
         reached = spread(cell.metrics().get(comparison.metric), comparison.metric)
-        return [reached, *(_spread(here.get(name), cell.n, percent=name == "crossed") for name in found.quantities)]
+        return [reached, *(_spread(here.get(name), cell.n, percent=name in SHARES) for name in names)]
 
-    cells = {place: [cell for cell in comparison.at(place) if found.of(cell)] for place in comparison.places}
+    cells = {
+        place: [cell for cell in comparison.at(place) if found.of(cell).keys() & set(names)]
+        for place in comparison.places
+    }
     return {
-        place: of_arms(f"Why: {', '.join(place)}, mean ± sample std over seeds", of, columns, values, apart=True)
+        place: of_arms(f"{title}: {', '.join(place)}, mean ± sample std over seeds", of, columns, values, apart=True)
         for place, of in cells.items()
         if of
     }
 
 
+def _column(name: str) -> Column:
+    shown, arrow = QUANTITY_NAMES[name], _arrow(name)
+    return Column(f"{shown}\n{arrow}", page=f"{shown} {arrow}") if arrow else Column(shown)
+
+
 def _arrow(quantity: str) -> str:
-    return ARROWS[QUANTITIES[quantity]]
+    """Which way the paper's argument wants it, empty where it says nothing."""
+    return ARROWS[QUANTITIES[quantity]] if quantity in QUANTITIES else ""
 
 
 def _spread(found: Summary | None, seeds: int, *, percent: bool) -> Parts:
@@ -61,11 +86,11 @@ def _spread(found: Summary | None, seeds: int, *, percent: bool) -> Parts:
     return shown if found.n == seeds else (*shown, Part(f" ({found.n})", small=True))
 
 
-def _legend(found: Why) -> Grid:
+def _legend(said: Mapping[str, str]) -> Grid:
     legend = Grid.grid(padding=(0, 2, 0, 0))
     legend.add_column(no_wrap=True)
     legend.add_column()
-    for name, meaning in meanings(found).items():
+    for name, meaning in said.items():
         legend.add_row(name, meaning)
     return legend
 
@@ -86,6 +111,21 @@ def meanings(found: Why) -> dict[str, str]:
     names = {name: f"{_name(name)} {_arrow(name)}" for name in found.quantities}
     arrows = {"↑ ↓": "more, or less, is what the paper's argument predicts of better students"}
     return arrows | {shown: said[name] for name, shown in names.items()}
+
+
+def meanings_of_families(found: Why) -> dict[str, str]:
+    """What each quantity about families that was measured means, by the name that it has in the tables."""
+    said = {
+        "by_shot": "share of the rows trained on whose class their shot alone tells, by the commonest class of its "
+        "family (the shot and its edits): 100% for shots alone, 50% for balanced families of two classes",
+        "shot_bits": "the same in bits, I(class; shot): what the words that a row shares with its family give away of "
+        "its class before the words that decide are looked at; 0 is nothing",
+        "contrasts": "pairs of rows in a batch that are of one family and unlike classes, so that little more than the "
+        "deciding words differs: the mean over batches shuffled as they were trained on",
+        "side_by_side": "the same, were the rows of a family to follow one another: most of a batch is then one text "
+        "over and over",
+    }
+    return {_name(name): said[name] for name in found.of_families}
 
 
 def _name(quantity: str) -> str:

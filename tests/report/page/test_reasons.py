@@ -55,5 +55,13 @@ def test_a_quantity_that_could_not_be_measured_has_no_column(tmp_path: Path) -> 
     assert list(section.table()["k = 16: kd-cod"]) == ["arm", "acc %", "Σ p(1-p) ↑", "log det ↑"]
 
 
+def test_what_families_give_away_stands_below_with_its_meaning(tmp_path: Path) -> None:
+    told = Measurement(by_shot=0.5, shot_bits=0.0, contrasts=1.5, side_by_side=14.0)
+    section = shown(tmp_path, {"kd-cod": told}).section("Why it works, or not")
+    line = section.table()["k = 16: kd-cod"]
+    assert [numbers(line[name])[0] for name in ("by shot %", "bits", "contrasts", "side by side")] == [0.5, 0, 1.5, 14]
+    assert [node.text for node in section.all("dt")] == ["by shot", "bits", "contrasts", "side by side"]
+
+
 def test_where_nothing_could_be_measured_nothing_is_said(tmp_path: Path) -> None:
     assert "Why it works, or not" not in shown(tmp_path, {}).titles()

@@ -103,3 +103,14 @@ def test_replies_at_several_prices_have_no_one_cost(tmp_path: Path) -> None:
     run_with(tmp_path / "a", flipped=True, logits=[0.0, 1.0], price=(1.0, 2.0))
     run_with(tmp_path / "b", flipped=True, logits=[0.0, 1.0], price=(3.0, 2.0))
     assert "cost per CFE" not in quality_of(tmp_path)
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_a_semifactual_is_for_is_told_where_there_are_some(tmp_path: Path, made: bool) -> None:
+    run = run_with(tmp_path / "r", flipped=True, logits=[0.0, 1.0], price=(1.0, 1.0))
+    if made:
+        rows = [counterfactual("sst2/train/1", "a dull story", label="negative", kind="semifactual", flipped=False)]
+        run.semifactuals.finish(run.semifactuals.begin({}, labels=["negative", "positive"]), rows)
+    text = read_page(join(*quality(exhibits(read_evidence(tmp_path))))).text
+    assert ("Beside these stand semifactuals, edits of a shot that are as small" in text) is made
+    assert ("only the words that decide tell the classes of a family apart" in text) is made

@@ -24,6 +24,7 @@ from cod_cli.stages.eval import evaluate
 from cod_cli.stages.label import label
 from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run, write_origin
+from cod_cli.training.trainset import read_trainset
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences, tiny_base, trained_teacher
 from tests.stages.students import TRAIN, VALIDATION, write_rows
@@ -165,7 +166,8 @@ def test_a_teacher_that_is_gone_is_told_once_for_all_runs(run: Run, tmp_path: Pa
     run.soft_labels.meta.write_text(moved.model_dump_json(by_alias=True))
     shutil.copytree(run.folder, run.folder.with_name("b"))
     found = measured(run)
-    assert set(found.found.values()) == {Measurement()}
+    ofs = [(one.uncertainty, one.log_det, one.crossed, one.gap) for one in found.found.values()]
+    assert (len(ofs), set(ofs)) == (4, {(None, None, None, None)})
     assert len(found.problems) == 1
     assert found.problems[0].startswith(f"the teacher is not at hand: there is no folder {tmp_path / 'moved'}")
     assert found.problems[0].endswith(f"(in 2 runs, the first {run.folder})")
@@ -195,6 +197,40 @@ def test_rows_that_were_changed_since_are_not_taken_for_those_trained_on(run: Ru
     assert found.found[run.folder, "kd-shots"].uncertainty is None
     assert found.found[run.folder, "kd-shots"].crossed is not None
     assert any("kd-shots trained on have changed since" in problem for problem in found.problems)
+
+
+def test_the_rows_of_a_student_of_version_0_1_are_those_that_it_took(run: Run) -> None:
+    shots = run.shots.read()
+    firsts = {row.shot_id: row for row in run.counterfactuals.read() if not row.is_further}
+    pairs = [row for shot in shots for row in (shot, firsts[shot.id])]
+    old = read_trainset(run, "all", as_in_0_1=True)
+    assert [row.id for row in old.rows] == [row.id for row in pairs]
+    like = run.read_student("kd-shots").replace(
+        name="kd-all", mix="all", rows=16, rows_sha=old.sha(), versions={"cod": "0.1.0"}
+    )
+    write_origin(Path(shutil.copytree(run.student("kd-shots"), run.student("kd-all"))), like, [])
+    evaluate(run, EvalSettings(device="cpu"), UI)
+    found = measured(run)
+    assert found.problems == ()
+    one = found.found[run.folder, "kd-all"]
+    assert (one.uncertainty, one.log_det) == pytest.approx(by_hand(run, [row.text for row in pairs]), rel=1e-3)
+    assert (one.by_shot, one.shot_bits, one.contrasts) == (0.5, 0, 4)
+
+
+def test_contrast_sets_say_less_of_a_class_by_their_shots_than_shots_do(run: Run) -> None:
+    base = str(run.folder.parent.parent / "base")
+    tiny_base(base, seed=1)
+    options = {"student": base, "method": "kd", "mix": "contrast", "steps": 2, "device": "cpu"}
+    distill(run, DistillSettings(**options), UI)
+    distill(run, DistillSettings(**options, families="together", name="together"), UI)
+    evaluate(run, EvalSettings(device="cpu"), UI)
+    found = measured(run).found
+    together = found[run.folder, "together"]
+    assert together.contrasts == pytest.approx(together.side_by_side, rel=0.25)
+    shots, contrast = (found[run.folder, name] for name in ("kd-shots", "kd-contrast"))
+    assert (shots.by_shot, shots.shot_bits, shots.contrasts, shots.side_by_side) == (1, 1, 0, 0)
+    assert (contrast.by_shot, contrast.shot_bits) == (0.5, 0)
+    assert 0 < (contrast.contrasts or 0) < (contrast.side_by_side or 0)
 
 
 def test_labels_added_for_others_change_nothing(run: Run) -> None:

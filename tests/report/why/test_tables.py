@@ -100,6 +100,28 @@ def test_nothing_measured_nothing_shown(runs: Path) -> None:
     assert shown(runs, Measurements({}, 1.0, {}, ())) == ""
 
 
+def with_families(runs: Path) -> Measurements:
+    told = {"kd-shots": (1.0, 1.0, 0.0, 0.0), "kd-cod": (0.5, 0.0, 4.0, 4.0)}
+    names = ("by_shot", "shot_bits", "contrasts", "side_by_side")
+    found = {
+        (runs / f"s{seed}", arm): Measurement(**dict(zip(names, values, strict=True)))
+        for seed in range(3)
+        for arm, values in told.items()
+    }
+    return Measurements(found, 1.0, {}, ())
+
+
+def test_what_families_give_away_stands_in_a_table_of_its_own(runs: Path) -> None:
+    text = shown(runs, with_families(runs))
+    assert "Why:" not in text
+    assert "ρ" not in text
+    cod = "16 kd-cod 66.0 ± 1.0 50.0 ± 0.0 0.00 ± 0.00 4.00 ± 0.00 4.00 ± 0.00"
+    assert line(text, "16 kd-cod ") == cod.split()
+    for meaning in ("whose class their shot alone tells", "I(class; shot)", "of one family and unlike classes"):
+        assert meaning in unwrapped(text)
+    assert max(map(len, shown(runs, with_families(runs), terminal=True).splitlines())) <= 80
+
+
 def test_nothing_is_wider_than_80_columns(runs: Path) -> None:
     text = shown(runs, measurements(runs, {OWN: [8]}), terminal=True)
     assert max(map(len, text.splitlines())) <= 80
