@@ -28,3 +28,20 @@ def test_numbers_of_more_than_64_bits_are_refused(digits: str) -> None:
         SweepSettings(out="o", shots=digits)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="too large"):
         SampleSettings(data="d", seed=2**64)
+
+
+def test_what_the_editor_makes_is_recorded_and_goes_on_as_it_was_begun() -> None:
+    options = {"teacher": "t", "generator": "editor"}
+    fluent = CounterfactSettings(**options, edits="fluent")  # type: ignore[arg-type]
+    assert fluent.resolved().results()["edits"] == "fluent"
+    assert CounterfactSettings(**options).resolved({"edits": "fluent"}).edits == "fluent"  # type: ignore[arg-type]
+    assert CounterfactSettings(**options).resolved({}).edits == "any"  # type: ignore[arg-type]
+    held_out = CounterfactSettings(**options, held_out=3, edits="fluent")  # type: ignore[arg-type]
+    assert held_out.resolved().edits == "fluent"
+
+
+def test_an_llms_edits_are_not_the_editors_but_where_it_stands_in() -> None:
+    with pytest.raises(UsageError, match="--edits is for the editor"):
+        CounterfactSettings(model="m", edits="fluent")
+    assert CounterfactSettings(model="m", teacher="t", fallback="editor", edits="fluent").resolved().edits == "fluent"
+    assert CounterfactSettings(model="m").resolved().edits == "any"

@@ -170,7 +170,8 @@ def _writers_again(material: Material, *, first: bool) -> list[Generator]:
 
 
 def _editor(material: Material, choice: Choice) -> Generator:
-    return open_editor(material.teacher, training_texts(material.run), choice)
+    edits = material.recorded.get("edits", "any")
+    return open_editor(material.teacher, training_texts(material.run), choice, edits=edits)
 
 
 def pool_rows(rows: Sequence[Row], labels: Sequence[str], teacher: Teacher, kind: str) -> list[Counterfactual]:

@@ -14,17 +14,21 @@ from cod_cli.settings.shared import DRY_RUN, LLMOptions
 # The editor's further texts cost no money, and 16 of a class train a student as well as 32 do.
 EDITED = 16
 Generator = Literal["openai", "editor", "file"]
+Edits = Literal["any", "fluent"]
+# What the editor makes unless told otherwise.
+EDITS: Edits = "any"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`.
 
-    ``target``, ``per_shot`` and ``semifactuals`` are None where nobody has said them: `resolved` says what that means.
+    ``target``, ``per_shot``, ``semifactuals`` and ``edits`` are None where nobody has said them: `resolved` says what
+    that means.
     """
 
     # What a manifest of a version without these options stands for.
-    BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType({"per_shot": 1, "semifactuals": 0})
+    BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType({"per_shot": 1, "semifactuals": 0, "edits": "any"})
 
     generator: Annotated[
         Generator,
@@ -37,6 +41,14 @@ class CounterfactSettings(LLMOptions):
     fallback: Annotated[
         Literal["editor"] | None,
         option(help="Who closes what the LLM leaves open: editor, the teacher-guided edits.", panel=LLM),
+    ] = None
+    edits: Annotated[
+        Edits | None,
+        option(
+            help="What the editor puts in for a word: any near one, or, fluent, only one of its part of speech, as far"
+            " as the source's texts tell, and no foreign word; names stay.",
+            panel=LLM,
+        ),
     ] = None
     target: Annotated[
         str | None,
@@ -118,8 +130,18 @@ class CounterfactSettings(LLMOptions):
                 f"--fallback closes what an LLM leaves open, and --generator {self.generator} is none",
                 "leave --fallback out",
             )
+        if self.edits == "fluent" and not self.edited:
+            raise UsageError(
+                f"--edits is for the editor's, and --generator {self.generator} is none",
+                "leave --edits out, or add --generator editor",
+            )
         if self.fallback and not self.teacher:
             raise UsageError(f"--fallback {self.fallback} needs a teacher to guide it", "add --teacher")
+
+    @property
+    def edited(self) -> bool:
+        """Whether the editor has a hand in it."""
+        return "editor" in (self.generator, self.fallback)
 
     def resolved(self, recorded: Mapping[str, Any] | None = None) -> Self:
         """The same options with nothing left open.
@@ -136,10 +158,10 @@ class CounterfactSettings(LLMOptions):
             fresh = {"per_shot": 1, "semifactuals": None if self.per_shot is None else self.per_shot}
         if not self.teacher:
             fresh = {**fresh, "semifactuals": 0}
-        unsaid = {"target": "balanced", **fresh}
+        unsaid = {"target": "balanced", **fresh, "edits": EDITS if self.edited else "any"}
         if recorded is not None:
             unsaid = {"target": "nearest", **self.BEFORE} | {k: v for k, v in recorded.items() if k in unsaid}
-        said: dict[str, Any] = {"target": self.target}
+        said: dict[str, Any] = {"target": self.target, "edits": self.edits}
         if self.held_out is None:
             said |= {"per_shot": self.per_shot, "semifactuals": self.semifactuals}
         return dataclasses.replace(self, **unsaid | {name: value for name, value in said.items() if value is not None})
@@ -147,6 +169,6 @@ class CounterfactSettings(LLMOptions):
     def results(self) -> dict[str, Any]:
         """As elsewhere; what is still left open is no setting."""
         values = super().results()
-        names = ("target", "per_shot", "semifactuals") if self.per_shot is None else ("target",)
-        left_open = {name for name in names if values[name] is None}
+        names = ("per_shot", "semifactuals") if self.per_shot is None else ()
+        left_open = {name for name in ("target", "edits", *names) if values[name] is None}
         return {name: value for name, value in values.items() if name not in left_open}

@@ -302,7 +302,8 @@ def _generators(
     """Who writes, in order: the second closes what the first has left open."""
 
     def editor() -> Editor:
-        return open_editor(teacher, training_texts(run), oracle=witness, columns=columns_in_texts(run))
+        columns, edits = columns_in_texts(run), settings.edits or "any"
+        return open_editor(teacher, training_texts(run), edits=edits, oracle=witness, columns=columns)
 
     if settings.generator == "openai":
         with open_generator(files.replies, settings, labels, session) as llm:

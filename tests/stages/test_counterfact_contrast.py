@@ -161,6 +161,8 @@ def test_a_run_of_before_goes_on_as_it_was_and_other_sizes_are_refused(run: Run,
     assert run.counterfactuals.path.read_bytes() == before
     with pytest.raises(CodError, match="per_shot: 1 → 4"):
         write(run, teacher_folder, per_shot=4)
+    with pytest.raises(CodError, match="edits: any → fluent"):
+        write(run, teacher_folder, edits="fluent")
 
 
 def test_with_three_classes_every_class_is_a_target_as_often_as_a_label(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from cod_cli.counterfactuals.edits import n_edits, words
 from cod_cli.counterfactuals.generators import editor
+from cod_cli.counterfactuals.rivals import Material, writers_of
 from cod_cli.data.heldout import draw_pool, rows_to_score
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.metrics import flips
@@ -231,6 +232,16 @@ def test_variants_of_the_editor_choose_the_nearest_and_the_surest_edit(with_cfes
     for shot_id, row in smallest.items():
         assert 0.5 < nearest[shot_id].p_after <= row.p_after <= surest[shot_id].p_after  # type: ignore[operator]
         assert nearest[shot_id].n_edits == row.n_edits
+
+
+@pytest.mark.parametrize("kind", ["cod-nearest", "cod-unverified", "cod-unreverted"])
+def test_variants_of_the_editor_are_as_fluent_as_the_cfes(kind: str, with_cfes: Run, teacher_folder: Path) -> None:
+    teacher = load_teacher(TeacherSpec(str(teacher_folder)), LABELS, cache=False)
+    for edits, gated in (("any", False), ("fluent", True)):
+        recorded = {**with_cfes.counterfactuals.require().settings, "edits": edits}
+        [writer] = writers_of(kind, Material(with_cfes, with_cfes.shots.read(), LABELS, teacher, recorded), 0)
+        assert isinstance(writer, editor.Editor)
+        assert (writer.lexicon.classes is not None) == gated
 
 
 def test_the_unverified_first_edit_is_the_gradients_own(with_cfes: Run) -> None:

@@ -18,11 +18,13 @@ from torch.nn.functional import normalize, one_hot
 
 from cod_cli.counterfactuals.edits import Token, cased, column_tokens, tokenize
 from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
+from cod_cli.counterfactuals.generators.wordclass import WordClasses, learn_classes
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.inference import encode, pad
 from cod_cli.models.load import Classifier
 from cod_cli.records import Shot
+from cod_cli.settings.counterfact import Edits
 from cod_cli.teachers.base import Oracle, Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
@@ -34,21 +36,39 @@ ENOUGH = 500
 
 @dataclass(frozen=True)
 class Lexicon:
-    """``words`` in lower case, and the input embedding of each, ``vectors`` (words, hidden)."""
+    """``words`` in lower case, and the input embedding of each, ``vectors`` (words, hidden).
+
+    ``classes`` say which of them may stand for a word, None for all.
+    """
 
     words: tuple[str, ...]
     vectors: Tensor
+    classes: WordClasses | None = None
 
     def neighbours(self, vectors: Tensor, n: int) -> Tensor:
         """Indices (rows, n) of the words nearest by cosine to each of ``vectors`` (rows, hidden)."""
-        similarity = normalize(vectors, dim=-1) @ normalize(self.vectors, dim=-1).T
-        return similarity.topk(min(n, len(self.words)), dim=-1).indices
+        return self._similarity(vectors).topk(min(n, len(self.words)), dim=-1).indices
+
+    def replacements(self, words: Sequence[str], vectors: Tensor, n: int) -> list[Tensor]:
+        """For each of ``words``, with their ``vectors`` (rows, hidden), the indices of at most n that may stand for it.
+
+        They are the nearest by cosine, nearest first.
+        """
+        if self.classes is None:
+            return list(self.neighbours(vectors, n))
+        similarity = self._similarity(vectors).masked_fill(~self.classes.alike(words, vectors), float("-inf"))
+        found = similarity.topk(min(n, len(self.words)), dim=-1)
+        return [row[near > float("-inf")] for row, near in zip(found.indices, found.values, strict=True)]
+
+    def _similarity(self, vectors: Tensor) -> Tensor:
+        return normalize(vectors, dim=-1) @ normalize(self.vectors, dim=-1).T
 
 
-def build_lexicon(classifier: Classifier, texts: Sequence[str]) -> Lexicon:
+def build_lexicon(classifier: Classifier, texts: Sequence[str], edits: Edits = "any") -> Lexicon:
     """The words that stand at least three times in ``texts`` and are one token of the classifier's tokenizer.
 
-    With few texts the tokenizer's own whole words serve, WordPiece, BPE and SentencePiece alike.
+    With few texts the tokenizer's own whole words serve, WordPiece, BPE and SentencePiece alike. With ``edits`` fluent
+    it knows which of them are of a kind.
     """
     words = _frequent_words(texts)
     tokens = _single_tokens(classifier, words)
@@ -56,7 +76,8 @@ def build_lexicon(classifier: Classifier, texts: Sequence[str]) -> Lexicon:
         tokens |= _single_tokens(classifier, _vocabulary_words(classifier))
     table = cast(Tensor, classifier.model.get_input_embeddings().weight).detach()
     ids = torch.tensor(list(tokens.values()), device=table.device)
-    return Lexicon(tuple(tokens), table[ids].float())
+    vectors = table[ids].float()
+    return Lexicon(tuple(tokens), vectors, learn_classes(list(tokens), vectors, texts) if edits == "fluent" else None)
 
 
 def _frequent_words(texts: Iterable[str]) -> list[str]:
@@ -271,11 +292,11 @@ class Editor:
     def _children(
         self, state: _State, embedded: Tensor, gradient: Tensor, offsets: Sequence[tuple[int, int]]
     ) -> list[_State]:
-        places = _places(state, offsets)
+        places = self._places(state, offsets)
         if not places:
             return []
         means = torch.stack([embedded[pieces].mean(0) for pieces in places.values()])
-        near = self.lexicon.neighbours(means, NEAREST_WORDS + 1)
+        near = self.lexicon.replacements([state.tokens[i].text for i in places], means, NEAREST_WORDS + 1)
         promising: list[tuple[float, int, str]] = []
         for (position, pieces), indices in zip(places.items(), near, strict=True):
             # The first-order change of the margin when every piece of the word becomes the new word.
@@ -287,6 +308,11 @@ class Editor:
             promising += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
         promising.sort(key=lambda t: -t[0])
         return [state.replace(position, word) for _, position, word in promising[:SCORED]]
+
+    def _places(self, state: _State, offsets: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+        """Positions of the words that may be replaced, each with the indices of its pieces."""
+        places, classes = _places(state, offsets), self.lexicon.classes
+        return {i: pieces for i, pieces in places.items() if classes is None or not classes.fixed(state.tokens, i)}
 
     def _gradients(
         self, texts: Sequence[str], targets: Sequence[int]
@@ -322,16 +348,17 @@ def open_editor(
     texts: Sequence[str],
     choice: Choice = "smallest",
     *,
+    edits: Edits = "any",
     oracle: Oracle | None = None,
     columns: Sequence[str] = (),
 ) -> Editor:
     """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use.
 
-    ``choice``, ``oracle``, ``columns``: see `Editor`.
+    ``edits``: see `build_lexicon`; ``choice``, ``oracle``, ``columns``: see `Editor`.
     """
     if not isinstance(teacher, WhiteBoxTeacher):
         raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
-    return Editor(teacher, build_lexicon(teacher.classifier, texts), choice, oracle=oracle, columns=columns)
+    return Editor(teacher, build_lexicon(teacher.classifier, texts, edits), choice, oracle=oracle, columns=columns)
 
 
 def _score(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Edit:

@@ -7,7 +7,7 @@ import torch
 
 from cod_cli.counterfactuals.contrast import Witness
 from cod_cli.counterfactuals.edits import column_names, n_edits
-from cod_cli.counterfactuals.generators import editor
+from cod_cli.counterfactuals.generators import editor, wordclass
 from cod_cli.counterfactuals.generators.base import EditRequest
 from cod_cli.counterfactuals.generators.editor import Choice, build_lexicon, open_editor
 from cod_cli.errors import CodError
@@ -90,6 +90,25 @@ def test_with_few_texts_the_tokenizers_whole_words_serve(family: Family, tmp_pat
     words = build_lexicon(classifier, []).words
     assert {"good", "awful", "clever"} <= set(words)
     assert all(word.isalpha() for word in words)
+
+
+@pytest.mark.usefixtures("exhaustive")
+def test_fluent_edits_put_in_words_of_a_kind_only_and_leave_names_alone(
+    teacher_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(editor, "ENOUGH", 1)
+    monkeypatch.setattr(wordclass, "ENOUGH_WORDS", 1)
+    teacher, texts = (
+        teacher_in(teacher_folder),
+        [*vocabulary(), *(f"the film is not {n}" for n in ("Bad", "Awful"))] * 9,
+    )
+    witness = Witness(teacher)
+    shot = Shot(id="s", text="the music , the light and Brunda are dull .", label="negative")
+    open_editor(teacher, texts, edits="fluent", oracle=witness).search_on([(shot, "positive")], flipped=99, kept=99)
+    put_in = {word for text in witness.shown["s"] for word in text.split()} - set(shot.text.split())
+    assert {"great", "weak"} <= put_in
+    assert not put_in & {"sister", "told", "before"}
+    assert all("Brunda" in text for text in witness.shown["s"])
 
 
 def test_the_gradient_is_that_of_the_margin_at_the_input_embeddings(teacher_folder: Path) -> None:
