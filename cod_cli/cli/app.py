@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from cod_cli import __version__
+from cod_cli.cli.explained import QuickGroup
 from cod_cli.cli.options import command
 from cod_cli.cli.streams import prepare_streams
 from cod_cli.settings.cache import CacheSettings
@@ -25,14 +25,6 @@ from cod_cli.settings.show import ShowSettings
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.settings.teach import TeachSettings
 from cod_cli.ui import Ui
-
-
-class QuickGroup(TyperGroup):
-    """Lists the commands as plain text: rich takes as long to import as all the rest of `cod --help`."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "rich_markup_mode": None})
-
 
 app = typer.Typer(
     name="cod",
@@ -58,7 +50,7 @@ def _version(show: bool) -> None:
 @app.callback()
 def cod(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Distil a text classifier into a small one from a few labelled examples and their counterfactuals."""

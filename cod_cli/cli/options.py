@@ -1,18 +1,21 @@
 """Makes a Typer command of a plain function and a settings class: each field becomes an option."""
 
+import copy
 import dataclasses
+import difflib
 import errno
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from cod_cli.cli.completion import COMPLETIONS
 from cod_cli.cli.explained import ExplainedCommand
 from cod_cli.errors import CodError, UsageError
-from cod_cli.settings.base import GENERAL, Settings, option, options_of
+from cod_cli.settings.base import GENERAL, OUTPUT, Settings, option, options_of
 from cod_cli.ui import Ui
 
 # What to do about what an operating system refuses; paths are named before.
@@ -124,6 +127,9 @@ def _options(settings: type[Settings]) -> list[inspect.Parameter]:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]
         default = fields[name].default
         required = default is dataclasses.MISSING
+        if name in COMPLETIONS:
+            info = copy.copy(info)
+            info.autocompletion = COMPLETIONS[name]
         parameters.append(_keyword(name, Annotated[kind, info], inspect.Parameter.empty if required else default))
     return parameters
 
@@ -131,8 +137,8 @@ def _options(settings: type[Settings]) -> list[inspect.Parameter]:
 def _shared() -> list[inspect.Parameter]:
     config = option("--config", help="YAML file of options, named as above; flags win.", panel=GENERAL)
     config.callback, config.is_eager = _overlay, True
-    as_json = option("--json", help="Print one JSON document on stdout.", panel=GENERAL)
-    quiet = option("--quiet", "-q", help="No progress, no notes.", panel=GENERAL)
+    as_json = option("--json", help="Print one JSON document on stdout.", panel=OUTPUT)
+    quiet = option("--quiet", "-q", help="No progress, no notes.", panel=OUTPUT)
     return [
         _keyword("config", Annotated[Path | None, config], None),
         _keyword("json_", Annotated[bool, as_json], False),
@@ -142,6 +148,13 @@ def _shared() -> list[inspect.Parameter]:
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _meant(unknown: Sequence[object], known: Sequence[str]) -> str:
+    """Which options somebody may have meant, else all that there are."""
+    near = {str(key): difflib.get_close_matches(str(key).replace("-", "_"), known, n=1) for key in unknown}
+    guesses = [f"{found[0]} (for {key})" for key, found in near.items() if found]
+    return f"did you mean {', '.join(guesses)}?" if guesses else f"known: {', '.join(known)}"
 
 
 def _overlay(context: typer.Context, path: Path | None) -> Path | None:
@@ -162,7 +175,7 @@ def _read_config(context: typer.Context, path: Path) -> dict[str, Any]:
     names = {str(key): known.get(str(key).replace("-", "_")) for key in values}
     unknown = [key for key, name in names.items() if name is None]
     if unknown:
-        raise UsageError(f"{path} has unknown options: {', '.join(unknown)}", f"known: {', '.join(sorted(known))}")
+        raise UsageError(f"{path} has unknown options: {', '.join(unknown)}", _meant(unknown, sorted(known)))
     flags = {p.name for p in options if getattr(p, "is_flag", False)}
     for key, value in values.items():
         if isinstance(value, bool) and names[str(key)] not in flags:

@@ -15,16 +15,20 @@ from typer.models import OptionInfo
 
 from cod_cli.errors import UsageError
 
-# The panels of `--help`.
+# The panels of `--help`, in their order there.
 DATA = "Data"
-LLM = "LLM"
-COST = "Limits and cost"
 TEACHER = "Teacher"
-CALIBRATION = "Calibration"
 STUDENT = "Student"
+LLM = "LLM"
+CHECKS = "Edits and checks"
 TRAINING = "Training"
-CHECKS = "Checks"
+CALIBRATION = "Calibration"
+WITHOUT = "Without a student"
+COMPARISON = "Comparison"
+COST = "Limits and cost"
+OUTPUT = "Output"
 GENERAL = "General"
+PANELS = (DATA, TEACHER, STUDENT, LLM, CHECKS, TRAINING, CALIBRATION, WITHOUT, COMPARISON, COST, OUTPUT, GENERAL)
 
 
 class FieldOption(OptionInfo):
@@ -36,7 +40,7 @@ class FieldOption(OptionInfo):
     limit: bool = False
 
 
-def option(*flags: str, help: str, panel: str | None = None, limit: bool = False, **rest: Any) -> FieldOption:
+def option(*flags: str, help: str, panel: str, limit: bool = False, **rest: Any) -> FieldOption:
     """A command-line option for a settings field, shown in one of the panels above; see `FieldOption`."""
     info = FieldOption(default=..., param_decls=flags, help=help, rich_help_panel=panel, **rest)
     info.limit = limit
@@ -46,13 +50,6 @@ def option(*flags: str, help: str, panel: str | None = None, limit: bool = False
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all commands share. Values out of range are a `UsageError` when the settings are built."""
-
-    device: Annotated[
-        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL, limit=True)
-    ] = "auto"
-    force: Annotated[
-        bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL, limit=True)
-    ] = False
 
     # The options that a user named, on the command line or in --config, be it with their defaults; no option itself.
     named: frozenset[str] = dataclasses.field(default=frozenset(), repr=False, compare=False)
@@ -79,11 +76,9 @@ class Settings:
 
 
 def options_of(settings: type[Settings]) -> dict[str, tuple[Any, FieldOption]]:
-    """Type and option of each field of a settings class, in order, those shared by all commands last."""
+    """Type and option of each field of a settings class, in order."""
     hints = get_type_hints(settings, include_extras=True)
-    shared = {field.name for field in dataclasses.fields(Settings)}
     names = [field.name for field in dataclasses.fields(settings) if get_origin(hints[field.name]) is Annotated]
-    names = [n for n in names if n not in shared] + [n for n in names if n in shared]
     return {name: (get_args(hints[name])[0], get_args(hints[name])[1]) for name in names}
 
 

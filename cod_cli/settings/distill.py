@@ -31,9 +31,10 @@ def default_name(method: str, mix: str, init: str) -> str:
 class DistillSettings(TrainingOptions):
     """Options of `cod distill`: alpha 20, T 2, batch 8 as in the paper; its scripts' 40 epochs at 6e-5."""
 
-    student: Annotated[str | None, option("--student", help="Model folder or Hub id to start from.", panel=STUDENT)] = (
-        None
-    )
+    student: Annotated[
+        str | None,
+        option("--student", help="Model folder or Hub id to start from; needed, unless --init teacher.", panel=STUDENT),
+    ] = None
     student_layers: Annotated[
         str | None,
         option(
@@ -62,8 +63,9 @@ class DistillSettings(TrainingOptions):
         str,
         option(
             help="Rows to train on: all (what the run has), contrast (shots, CFEs, semifactuals), "
-            "cod (k rows in pairs), shots, or a rival.",
+            "cod (k rows in pairs), shots, or a rival's name, see `cod rival`.",
             panel=STUDENT,
+            metavar="all|contrast|cod|shots|KIND",
         ),
     ] = "all"
     keep_unflipped: Annotated[

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from cod_cli.settings.base import DATA, GENERAL, Settings, option
+from cod_cli.settings.base import DATA, GENERAL, option
+from cod_cli.settings.shared import DeviceOption
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictSettings(Settings):
+class PredictSettings(DeviceOption):
     """Options of `cod predict`."""
 
     text_column: Annotated[

@@ -22,7 +22,12 @@ class RivalSettings(LLMOptions):
     ] = None
     prompt: Annotated[
         tuple[str, ...],
-        option("--prompt", help="A prompt for one LLM kind; else the shipped one of its name.", panel=LLM),
+        option(
+            "--prompt",
+            help="A prompt for one LLM kind; else the shipped one of its name.",
+            panel=LLM,
+            metavar="NAME|FILE",
+        ),
     ] = ()
 
     def __post_init__(self) -> None:

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from cod_cli.errors import UsageError
 from cod_cli.settings.base import DATA, GENERAL, option, parse_whole_numbers
-from cod_cli.settings.shared import DataOptions
+from cod_cli.settings.shared import DataOptions, ForceOption
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(DataOptions):
+class SampleSettings(DataOptions, ForceOption):
     """Options of `cod sample`."""
 
     data: Annotated[
@@ -17,7 +17,14 @@ class SampleSettings(DataOptions):
         option("--data", help="Task name, Hub id (org/name or org/name:config), file or folder.", panel=DATA),
     ]
     shots: Annotated[
-        str, option("-k", "--shots", help="How many shots, class-balanced; 'all' takes every row.", metavar="INT|all")
+        str,
+        option(
+            "-k",
+            "--shots",
+            help="How many shots, class-balanced; 'all' takes every row.",
+            metavar="INT|all",
+            panel=DATA,
+        ),
     ] = "8"
     seed: Annotated[int, option(help="Seed of the draw.", panel=GENERAL, min=0)] = 0
 

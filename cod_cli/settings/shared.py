@@ -14,6 +14,24 @@ from cod_cli.settings.base import CHECKS, COST, DATA, GENERAL, LLM, TEACHER, TRA
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceOption(Settings):
+    """Where models run."""
+
+    device: Annotated[
+        str, option("--device", help="Where models run: auto, cpu, cuda, cuda:1, mps.", panel=GENERAL, limit=True)
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForceOption(Settings):
+    """What is there already may be made anew."""
+
+    force: Annotated[
+        bool, option("--force", help="Start over; the old files are archived.", panel=GENERAL, limit=True)
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataOptions(Settings):
     """How to read a data source."""
 
@@ -32,7 +50,7 @@ DRY_RUN = option("--dry-run", help="Print calls, tokens and cost; send nothing."
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndpointOptions(Settings):
+class EndpointOptions(DeviceOption, ForceOption):
     """An OpenAI-compatible endpoint and what may be spent there."""
 
     base_url: Annotated[
@@ -178,7 +196,12 @@ class TeacherOptions(EndpointOptions):
         256
     )
     teacher_prompt: Annotated[
-        str, option(help="How an LLM is asked for the class: a shipped prompt's name or a YAML file.", panel=TEACHER)
+        str,
+        option(
+            help="How an LLM is asked for the class: a YAML file, or a shipped prompt.",
+            panel=TEACHER,
+            metavar="NAME|FILE",
+        ),
     ] = "teacher"
     demos: Annotated[
         int, option(help="Labelled shots shown to an LLM beside each text, never its own kin.", panel=TEACHER, min=0)
@@ -229,9 +252,11 @@ class LLMOptions(TeacherOptions):
         tuple[str, ...],
         option(
             "--prompt",
-            help="A shipped prompt's name or a YAML file. Repeat it to compare several:"
-            " each is tried on every shot, and the smallest edit that flips wins.",
+            help="A YAML file, or a shipped prompt: sentiment, acceptability, topic or generic, each also with"
+            " -definition, -find-words or -short behind it; else the task's. Repeat it to compare several: each is"
+            " tried on every shot, and the smallest edit that flips wins.",
             panel=LLM,
+            metavar="NAME|FILE",
         ),
     ] = ()
     max_attempts: Annotated[int, option(help="Requests for one CFE before giving up on it.", panel=CHECKS, min=1)] = 3
@@ -280,7 +305,7 @@ class LLMOptions(TeacherOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(Settings):
+class TrainingOptions(DeviceOption, ForceOption):
     """What `teach` and `distill` share."""
 
     epochs: Annotated[int | None, option(help="Passes over the rows.", panel=TRAINING, min=1)] = None

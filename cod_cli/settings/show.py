@@ -4,25 +4,38 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from cod_cli.errors import UsageError
-from cod_cli.settings.base import Settings, option
+from cod_cli.settings.base import OUTPUT, Settings, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowSettings(Settings):
     """Options of `cod show`."""
 
-    limit: Annotated[int, option("--limit", "-n", help="Show so many rows at most.", min=1)] = 10
+    limit: Annotated[int, option("--limit", "-n", help="Show so many rows at most.", panel=OUTPUT, min=1)] = 10
     only: Annotated[
-        str | None, option("--id", help="Show the pairs of one shot, or one pair, by its id.", metavar="ID")
+        str | None,
+        option("--id", help="Show the pairs of one shot, or one pair, by its id.", panel=OUTPUT, metavar="ID"),
     ] = None
-    rejected: Annotated[bool, option("--rejected", help="Show what was not accepted, and why, with counts.")] = False
-    semifactuals: Annotated[
-        bool, option("--semifactuals", help="Show the edits that do not turn the teacher, in place of the CFEs.")
+    rejected: Annotated[
+        bool, option("--rejected", help="Show what was not accepted, and why, with counts.", panel=OUTPUT)
     ] = False
-    summary: Annotated[bool, option("--summary", help="Show how good the CFEs are and what they took.")] = False
+    semifactuals: Annotated[
+        bool,
+        option(
+            "--semifactuals", help="Show the edits that do not turn the teacher, in place of the CFEs.", panel=OUTPUT
+        ),
+    ] = False
+    summary: Annotated[
+        bool, option("--summary", help="Show how good the CFEs are and what they took.", panel=OUTPUT)
+    ] = False
     prompt: Annotated[
         str | None,
-        option("--prompt", help="Show what this prompt sends for the first shot; without RUN the prompt itself."),
+        option(
+            "--prompt",
+            help="Show what this prompt sends for the first shot; without RUN the prompt itself.",
+            metavar="NAME|FILE",
+            panel=OUTPUT,
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from cod_cli.settings.base import (
     DATA,
     GENERAL,
     LLM,
+    OUTPUT,
     STUDENT,
     TEACHER,
     Settings,
@@ -22,7 +23,9 @@ from cod_cli.settings.base import (
 class SweepSettings(Settings):
     """Options of `cod sweep`; what is given here wins over the grid."""
 
-    out: Annotated[Path, option("--out", help="Folder of the sweep; one run folder for each task, k and seed.")]
+    out: Annotated[
+        Path, option("--out", help="Folder of the sweep; one run folder for each task, k and seed.", panel=OUTPUT)
+    ]
     data: Annotated[str | None, option("--data", help="Task name, Hub id, file or folder.", panel=DATA)] = None
     split: Annotated[str | None, option("--split", help="Split to score on.", panel=DATA)] = None
     teacher: Annotated[str | None, option("--teacher", help="Model folder or Hub id.", panel=TEACHER)] = None
@@ -40,9 +43,12 @@ class SweepSettings(Settings):
     generator: Annotated[str | None, option("--generator", help="Who writes the CFEs.", panel=LLM)] = None
     model: Annotated[str | None, option("--model", help="The LLM's name at its endpoint.", panel=LLM)] = None
     shots: Annotated[
-        str | None, option("-k", "--shots", help="Rows to train on, several: 8,16,32.", metavar="INT[,INT…]")
+        str | None,
+        option("-k", "--shots", help="Rows to train on, several: 8,16,32.", panel=DATA, metavar="INT[,INT…]"),
     ] = None
-    seed: Annotated[str | None, option(help="Seeds, each with shots of its own.", metavar="INT[,INT…]")] = None
+    seed: Annotated[
+        str | None, option(help="Seeds, each with shots of its own.", panel=GENERAL, metavar="INT[,INT…]")
+    ] = None
     jobs: Annotated[int, option("--jobs", help="Runs under way at once.", panel=GENERAL, min=1, limit=True)] = 1
     dry_run: Annotated[
         bool, option("--dry-run", help="Print runs, LLM calls, cost and time; do nothing.", panel=COST, limit=True)

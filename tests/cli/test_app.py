@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from cod_cli.cli.app import app
+from cod_cli.settings.base import PANELS
 from cod_cli.settings.label import LabelSettings
 from tests.models.tiny import sentences
 
@@ -73,9 +75,81 @@ def test_every_command_has_help_that_ends_with_examples(command: str) -> None:
     assert re.search(rf"^ Examples:\s+.*\bcod {command}\b", shown.output, re.MULTILINE | re.DOTALL)
 
 
+def groups_shown(command: str) -> dict[str, list[str]]:
+    """The long flags in each group of a command's help, in their order."""
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).output
+    groups: dict[str, list[str]] = {}
+    for line in shown.splitlines():
+        if heading := re.match(r"╭─ (.+?) ─+╮", line):
+            groups[heading[1]] = []
+        elif flag := re.match(r"│ (\*? *)(--[\w-]+)", line):
+            groups[list(groups)[-1]].append(flag[2] + "*" * ("*" in flag[1]))
+    return groups
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_stands_in_one_group_that_has_its_place(command: str) -> None:
+    groups = groups_shown(command)
+    groups.pop("Arguments", None)
+    assert set(groups) <= set(PANELS)
+    shown = [flag.rstrip("*") for flags in groups.values() for flag in flags]
+    params = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    options = [next(o for o in p.opts if o.startswith("--")) for p in params if p.param_type_name == "option"]
+    assert sorted(shown) == sorted([*options, "--help"])
+
+
+@pytest.mark.parametrize(("command", "needed"), [("sample", "--data"), ("rival", "--kind"), ("sweep", "--out")])
+def test_what_must_be_given_stands_first_and_is_starred(command: str, needed: str) -> None:
+    groups = [flags for name, flags in groups_shown(command).items() if name != "Arguments"]
+    assert groups[0][0] == f"{needed}*"
+
+
+@pytest.mark.parametrize(
+    ("command", "without"),
+    [("sample", {"--device"}), ("predict", {"--force"}), ("report", {"--force"})]
+    + [(name, {"--device", "--force"}) for name in ("show", "cache", "demo", "sweep")],
+)
+def test_no_command_has_an_option_that_means_nothing_there(command: str, without: set[str]) -> None:
+    assert not without & {flag for flags in groups_shown(command).values() for flag in flags}
+
+
+def test_the_commands_are_listed_in_the_order_of_the_pipeline_with_whole_sentences() -> None:
+    shown = cod("--help").output
+    listed = re.findall(r"^  (\w+)  +\S", shown, re.MULTILINE)
+    assert listed[:5] == ["sample", "counterfact", "label", "distill", "eval"]
+    assert set(listed) == set(COMMANDS)
+    assert not re.search(r"\w\.\.\.", shown)
+
+
+def test_the_version_has_a_short_flag() -> None:
+    assert cod("-V").output == cod("--version").output != ""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("distill runs/a --mix c", {"contrast", "cod"}),
+        ("rival runs/a --kind eda,ae", {"eda,aeda"}),
+        ("report runs --metric m", {"macro_f1", "mcc"}),
+        ("show --prompt topic-s", {"topic-short"}),
+    ],
+)
+def test_a_shell_completes_the_names_of_values(words: str, completed: set[str]) -> None:
+    line = f"cod {words}"
+    asked = {"_COD_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    done = CliRunner().invoke(app, [], env=asked, prog_name="cod")
+    assert completed <= set(done.output.split())
+
+
 def test_help_explains_what_is_too_long_for_an_option() -> None:
     shown = " ".join(cod("distill", "--help").output.split())
     assert "In a contrast set each shot's family is balanced" in shown
+
+
+def test_an_option_in_the_file_that_is_nearly_right_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "options.yaml").write_text("tect_column: body\n", encoding="utf-8")
+    failed = cod("sample", tmp_path / "run", "--config", tmp_path / "options.yaml")
+    assert "hint: did you mean text_column (for tect_column)?" in failed.stderr
 
 
 def test_a_known_failure_is_an_error_and_a_hint_and_exit_code_1(tmp_path: Path) -> None:
