@@ -179,7 +179,7 @@ def _unpacked(text: str, source: str) -> str:
     """The inside of fences, tags or a JSON object."""
     if "```" not in source and (fenced := FENCED.search(text)):
         text = fenced.group(1)
-    tagged = [inside for name, inside in tagged_parts(text) if f"<{name}" not in source]
+    tagged = [inside for name, inside in _tagged(text) if f"<{name}" not in source]
     if tagged:
         text = tagged[-1]
     if not _STRAY_TAG.search(source):
@@ -190,7 +190,7 @@ def _unpacked(text: str, source: str) -> str:
     return text
 
 
-def tagged_parts(text: str) -> Iterator[tuple[str, str]]:
+def _tagged(text: str) -> Iterator[tuple[str, str]]:
     """Name and inside of each tag that is closed; those inside another are part of it."""
     tags = list(_ANY_TAG.finditer(text))
     closings: dict[str, list[re.Match[str]]] = {}
