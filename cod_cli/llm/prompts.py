@@ -222,16 +222,21 @@ def writing_messages(prompt: Prompt, wish: Wish, labels: Sequence[str], before: 
         "topic": wish.topic,
         "length": str(wish.length),
         "n": str(wish.n),
-        "before": "\n".join(f"- {text}" for text in before) or "(none)",
+        "before": "".join(f"\n- {text}" for text in before),
     }
-    chat = [
-        (role, Template(part).substitute(values)) for role, part in (("system", prompt.system), ("user", prompt.user))
-    ]
+    chat = [("system", _filled_lines(prompt.system, values)), ("user", _filled_lines(prompt.user, values))]
     return [{"role": role, "content": content} for role, content in chat if content]
 
 
 def _fenced(texts: Iterable[str]) -> str:
-    return "\n".join(f"<text>\n{text}\n</text>" for text in texts) or "(none)"
+    return "".join(f"\n<text>\n{text}\n</text>" for text in texts)
+
+
+def _filled_lines(template: str, values: Mapping[str, str]) -> str:
+    """The template filled in, without the lines whose placeholder has nothing to say."""
+    lines = (Template(line) for line in template.splitlines())
+    kept = [line for line in lines if all(values[name] for name in line.get_identifiers())]
+    return "\n".join(line.substitute(values) for line in kept)
 
 
 def _described(name: str, descriptions: Mapping[str, str]) -> str:

@@ -31,6 +31,8 @@ _MOST_CHARACTERS = 200_000
 _MARK = re.compile(r"^[ \t]*+(?:\*\*)?(?:\(?\d{1,3}[.):](?:\*\*)?|[-*•–])[ \t]++(?=\S)", re.MULTILINE)
 _TAG = re.compile(r"<(\w{1,20})>")
 _TEXT_TAG = re.compile(r"<(text)>", re.IGNORECASE)
+# A line that is nothing but a tag, or what a small model makes of one.
+_TAG_LINE = re.compile(r"^[ \t]*+[<(\[]/?\w{1,20}[>)\]][ \t]*+$", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*+\n")
 _WORD = re.compile(r"\w")
 
@@ -128,6 +130,7 @@ def _unlisted(said: str, shown: Sequence[str]) -> list[str]:
     """Lines, or paragraphs where the texts that were shown have several lines, without what is no text."""
     if REFUSAL.search(said) or COMMENT.search(said):
         return []
+    said = _TAG_LINE.sub("\n", said)
     parts = _BLANK_LINE.split(said) if _any_has(shown, "\n") else said.splitlines()
     return [part for part in parts if part.strip() and not part.rstrip().endswith((":", "："))]
 

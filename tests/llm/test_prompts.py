@@ -215,7 +215,9 @@ WISH = Wish("positive", ("a $fine film", "a clever one"), ("a dull film",), "lak
 WRITING = """description: d
 system: Classes are $labels
 user: |
-  $n of $label like $shots but not $others or $before, $length words about $topic
+  $n of $label like $shots
+  but not $others, $length words about $topic
+  nor $before
 """
 
 
@@ -227,11 +229,18 @@ def test_the_shipped_prompt_for_new_texts_fences_the_shots_and_says_what_is_want
 
 
 def test_every_placeholder_of_a_prompt_for_new_texts_is_filled() -> None:
-    chat = writing_messages(parse(WRITING), WISH, ["negative", "positive"])
-    fenced = "<text>\na $fine film\n</text>\n<text>\na clever one\n</text>"
+    chat = writing_messages(parse(WRITING), WISH, ["negative", "positive"], ["an old idea"])
+    fenced = "\n<text>\na $fine film\n</text>\n<text>\na clever one\n</text>"
     assert chat[1]["content"] == (
-        f"5 of positive like {fenced} but not <text>\na dull film\n</text> or (none), 12 words about lake, evening\n"
-    ).rstrip("\n")
+        f"5 of positive like {fenced}\n"
+        "but not \n<text>\na dull film\n</text>, 12 words about lake, evening\nnor \n- an old idea"
+    )
+
+
+def test_a_line_about_nothing_is_left_out() -> None:
+    chat = writing_messages(parse(WRITING), WISH, ["negative", "positive"])
+    assert "nor" not in chat[1]["content"]
+    assert "12 words about lake" in chat[1]["content"]
 
 
 def test_a_prompt_for_new_texts_takes_other_placeholders_than_one_for_edits() -> None:

@@ -43,6 +43,7 @@ LISTS = [
     f"<text>\n{A}\n</text>\n<text>\n{B}\n</text>\n<text>{C}</text>",
     f"<text>\n{A}\n</text>\n<text>\n{B}\n</text>\n<text>\n{C}",
     f"<neg>\n{A}\n</neg>\n\n<neg>\n{B}\n</neg>\n\n<neg>\n{C}\n</neg>",
+    f"(text>\n{A}\n</text>\n(text>\n{B}\n</text>\n(text>\n{C}\n</text>",
     f"Here they are:\n<text>{A}</text>\nAnd two more:\n<text>{B}</text>\n<TEXT>{C}</TEXT>\nThat is all.",
     f"1. <text>{A}</text>\n2. <text>{B}</text>\n3. <text>{C}</text>",
     json.dumps([A, B, C]),
@@ -80,6 +81,7 @@ def test_texts_of_several_lines_keep_them() -> None:
         "New was the sun.\nIt sank.",
     )
     assert read("<text>\nOld was the moon.\nIt shone.\n</text>", STANZAS).texts == ("Old was the moon.\nIt shone.",)
+    assert read("[text]\nOld was the moon.\nIt shone.\n[/text]", STANZAS).texts == ("Old was the moon.\nIt shone.",)
     assert read("Old was the moon.\nIt shone.\n\nNew was the sun.\nIt sank.", STANZAS).texts == (
         "Old was the moon.\nIt shone.",
         "New was the sun.\nIt sank.",
@@ -108,6 +110,7 @@ def test_of_a_reply_that_was_cut_off_the_whole_texts_are_kept() -> None:
         ("1. positive\n2. negative", "stop", "malformed"),
         ("1. ...\n2. --", "stop", "malformed"),
         ("[1, 2, {}]", "stop", "malformed"),
+        ("<none>\n<none>", "stop", "malformed"),
     ],
 )
 def test_a_reply_without_a_text_says_why(reply: str, finish_reason: str, status: str) -> None:
