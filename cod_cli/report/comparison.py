@@ -278,10 +278,29 @@ def _plain_of_start(cells: Sequence[Cell], *, cut: bool) -> str | None:
 
 
 def _plain(cells: Sequence[Cell], method: str | None, *, cut: bool) -> str | None:
-    """The arm of that start that trains with this method on the shots, the one named like it where several do."""
-    arms = list(dict.fromkeys(c.arm for c in cells if (c.method, c.mix, c.cut) == (method, "shots", cut)))
-    named = [arm for arm in arms if arm in (f"{method}-shots", "shots")]
-    return (named or arms)[0] if len(arms) == 1 or len(named) == 1 else None
+    """The arm of that start that trains with this method on the shots.
+
+    Where several do, the one named like it, else the one that trains for as many steps as the arm so named of either
+    start: the shots for more steps, or cut and not trained, are no plain distillation.
+    """
+    named = [f"{method}-shots", "shots"]
+    of = [c for c in cells if (c.method, c.mix, c.cut) == (method, "shots", cut)]
+    arms = list(dict.fromkeys(c.arm for c in of))
+    usual = {c.key: _steps(c) for c in cells if c.arm in named}
+    for found in (arms, [arm for arm in arms if arm in named], _of_usual_steps(of, usual, arms)):
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _of_usual_steps(cells: Sequence[Cell], usual: Mapping[Key, set[int | None]], arms: Sequence[str]) -> list[str]:
+    """The arms without those that train for other steps than is usual at any k."""
+    other = {c.arm for c in cells if _steps(c) != usual.get(c.key)}
+    return [arm for arm in arms if arm not in other]
+
+
+def _steps(cell: Cell) -> set[int | None]:
+    return {result.score.steps for result in cell.results}
 
 
 def _reference(
@@ -302,8 +321,7 @@ def _other_budget(cell: Cell, baseline: str | None, cells: Sequence[Cell], evide
     if any(result.score.rows != cell.k for result in cell.results):
         return _budget(cell)
     base = next((other for other in cells if (other.key, other.arm) == (cell.key, baseline)), None)
-    steps = {result.score.steps for result in cell.results}
-    if base is not None and steps != {result.score.steps for result in base.results}:
+    if base is not None and _steps(cell) != _steps(base):
         return _budget(cell)
     return None
 

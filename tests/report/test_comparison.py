@@ -177,6 +177,20 @@ def test_students_cut_from_their_teacher_are_not_compared(tmp_path: Path) -> Non
     assert (found.verdict, found.difference) == ("cut from its teacher, not compared", None)
 
 
+def test_cut_students_are_compared_with_their_own_shots_for_as_many_steps_as_plain_distillation(tmp_path: Path) -> None:
+    arms = {"kd-shots": 0.5, "cut-untrained": 0.7, "cut-shots-320": 0.75, "cut-shots": 0.74, "cut-cod": 0.8}
+    steps = {"cut-untrained": 0, "cut-shots-320": 320}
+    for seed in range(5):
+        run = scored_run(tmp_path / f"s{seed}", arms, seed=seed, method="kd", mix="shots", steps=80)
+        for name in arms:
+            rescore(run, name, steps=steps.get(name, 80), mix="cod" if name == "cut-cod" else "shots")
+            if name != "kd-shots":
+                trained(run, name, cut_from_teacher=True, steps=steps.get(name, 80))
+    found = compared(tmp_path)
+    assert (found.baseline, found.cut_baseline) == ("kd-shots", "cut-shots")
+    assert contrast(found, "cut-cod").against == "cut-shots"
+
+
 def test_results_at_different_k_are_said_to_share_shots(tmp_path: Path) -> None:
     five_seeds(tmp_path / "a", k=8)
     assert SAME_SHOTS not in compared(tmp_path).notes
