@@ -14,23 +14,23 @@ from typer.main import get_command
 from cod_cli.cli.app import app
 from cod_cli.cli.explained import explanation
 from cod_cli.settings.base import options_of
-from tests.tables import table
+from tests.tables import tabulate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EVIDENCE = ROOT / "tests" / "evidence"
-# What stands before a table: where it comes from and, where it is not the sweep's, its baseline.
+# What stands before a table: where it comes from and, where it is not the sweep's, its baseline, or pairs of arms.
 MARKED = re.findall(
-    r"<!-- tests/evidence/(\S+)(?: (\S+))? -->\n((?:\|.*\n)+)",
+    r"<!-- tests/evidence/(\S+)(?: ([^>]+))? -->\n((?:\|.*\n)+)",
     README + (EVIDENCE / "README.md").read_text(encoding="utf-8"),
 )
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 VARIABLES = {"mix": "cod", "SEED": "0", "run": "runs/a"}
 
 
-@pytest.mark.parametrize(("folder", "baseline", "shown"), MARKED, ids=[folder for folder, *_ in MARKED])
-def test_a_table_shows_what_its_score_files_say(folder: str, baseline: str, shown: str) -> None:
-    assert shown.splitlines() == table(EVIDENCE / folder, baseline or None)
+@pytest.mark.parametrize(("folder", "wanted", "shown"), MARKED, ids=[folder for folder, *_ in MARKED])
+def test_a_table_shows_what_its_score_files_say(folder: str, wanted: str, shown: str) -> None:
+    assert shown.splitlines() == tabulate(EVIDENCE / folder, wanted.split())
 
 
 def test_all_score_files_stand_behind_a_table() -> None:
