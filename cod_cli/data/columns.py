@@ -1,10 +1,12 @@
 """Which columns of a table hold the texts and the labels, and what stands in them."""
 
+import contextlib
 import difflib
+import itertools
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +17,9 @@ from cod_cli.settings.base import parse_names
 
 TEXT_COLUMNS = ("text", "sentence")
 LABEL_COLUMN = "label"
+# A column to propose is told by the values in so many rows.
+_ROWS_GUESSED_FROM = 200
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # How `datasets` writes "no label" in a column of classes.
 NO_CLASS = "-1"
 # pandas writes whole numbers so where others in the column are missing.
@@ -29,22 +34,53 @@ def find_text_columns(rows: Rows, asked: Sequence[str] = ()) -> tuple[str, ...]:
         CodError: no such column; the hint names the likeliest one.
     """
     asked = asked or [name for name in TEXT_COLUMNS if name in rows.columns][:1] or TEXT_COLUMNS[:1]
-    return tuple(existing(rows, name, "--text-column") for name in asked)
+    return tuple(existing(rows, name, "--text-column", _longest) for name in asked)
 
 
-def existing(rows: Rows, name: str, option: str, taken: Sequence[str] = ()) -> str:
+def existing(
+    rows: Rows, name: str, option: str, likelier: Callable[[Sequence[Any]], float], taken: Sequence[str] = ()
+) -> str:
     """``name`` if there is such a column; else an error whose hint (``option``, the likeliest other) can be pasted.
 
-    Columns in ``taken`` are not proposed.
+    That is one of nearly the same name, else the one whose values are ``likelier``. Columns in ``taken`` are not
+    proposed.
     """
     if name in rows.columns:
         return name
+    message = f"{rows.where} has no column {name!r}; it has: {listed(rows.columns)}"
+    if len(rows.columns) == 1 and (mark := next((mark for mark in _SEPARATORS if mark in rows.columns[0]), None)):
+        raise CodError(
+            message, f"are its columns separated by {_SEPARATORS[mark]}? Save it with commas, or tabs as .tsv"
+        )
     others = [column for column in rows.columns if column not in taken] or rows.columns
-    likeliest = max(others, key=lambda column: difflib.SequenceMatcher(None, name, column).ratio())
-    raise CodError(
-        f"{rows.where} has no column {name!r}; it has: {listed(rows.columns)}",
-        f"say which column it is: {option} {shlex.quote(likeliest)}",
-    )
+    raise CodError(message, f"say which column it is: {option} {shlex.quote(_likeliest(rows, name, others, likelier))}")
+
+
+def _likeliest(rows: Rows, name: str, columns: Sequence[str], likelier: Callable[[Sequence[Any]], float]) -> str:
+    spelt = {column.casefold(): column for column in reversed(columns)}
+    if alike := difflib.get_close_matches(name.casefold(), spelt, n=1, cutoff=0.75):
+        return spelt[alike[0]]
+    first: list[Mapping[str, Any]] = []
+    # A line that cannot be read is not what is wrong here.
+    with contextlib.suppress(CodError):
+        first += (row for _, row in itertools.islice(rows.read(rows.columns), _ROWS_GUESSED_FROM))
+
+    def rank(column: str) -> tuple[float, float]:
+        spelling = difflib.SequenceMatcher(None, name, column).ratio()
+        return likelier([row.get(column) for row in first]), spelling
+
+    return max(columns, key=rank)
+
+
+def _longest(values: Sequence[Any]) -> float:
+    """Mean length of what is text among the values of a column."""
+    return sum(len(value) for value in values if isinstance(value, str)) / max(len(values), 1)
+
+
+def _fewest(values: Sequence[Any]) -> float:
+    """Higher for fewer different values, if they are more than one."""
+    known = {str(value) for value in values if not _is_missing(value)}
+    return -len(known) if len(known) > 1 else -math.inf
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
@@ -145,7 +181,7 @@ def find_labels(rows: Rows, asked: str | None, names: str | None, task: Task | N
     Raises:
         CodError: no such column; the hint names the likeliest one that is not among ``texts``.
     """
-    column = existing(rows, asked or (task.label_column if task else LABEL_COLUMN), "--label-column", texts)
+    column = existing(rows, asked or (task.label_column if task else LABEL_COLUMN), "--label-column", _fewest, texts)
     classes = (rows.class_names or {}).get(column)
     given: Mapping[str, str] | None = None
     if names is not None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from cod_cli.data.columns import listed
 from cod_cli.data.source import Row
 from cod_cli.errors import CodError, UsageError
 
@@ -75,13 +76,13 @@ def draw(rows: Sequence[Row], labels: Sequence[str], k: int, seed: int) -> list[
     """
     if k < len(labels):
         raise UsageError(
-            f"-k {k} is below the number of classes ({len(labels)}: {', '.join(labels)})", f"use -k {len(labels)}"
+            f"-k {k} is below the number of classes ({len(labels)}: {listed(labels)})", f"use -k {len(labels)}"
         )
     order = shuffled(labels, f"{seed}")
     piles = {label: shuffled([row for row in rows if row.label == label], f"{seed} {label}") for label in order}
     most = min(len(piles[label]) * len(order) + place for place, label in enumerate(order))
     if k > most:
-        there = ", ".join(f"{label} {len(piles[label]):,}" for label in labels)
+        there = listed([f"{label} {len(piles[label]):,}" for label in labels])
         way_out = f"-k {most} is the most that is balanced; " if most >= len(labels) else ""
         raise CodError(f"too few rows of a class for -k {k}: {there}", f"{way_out}-k all takes every row as it is")
     return [piles[order[i % len(order)]][i // len(order)] for i in range(k)]

@@ -1,7 +1,8 @@
 """``cod sample``: draws k class-balanced shots from a data source."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from cod_cli.records import Shot
 from cod_cli.settings.sample import SampleSettings
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
+
+# More are seldom told apart from few shots.
+MANY_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ def sample(run: Run, settings: SampleSettings, ui: Ui) -> SampleResult:
     shots = [Shot(id=row.id, text=row.text, label=str(row.label)) for row in rows]
     if table.dropped.total:
         ui.note(_what_was_dropped(table))
+    for doubt in _doubts(table):
+        ui.warn(doubt)
     inputs = [table.file] if table.file else []
     counts = _counts(table, shots)
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -66,6 +72,26 @@ def sample(run: Run, settings: SampleSettings, ui: Ui) -> SampleResult:
         manifest = run.shots.begin(wanted, labels=list(table.labels), seed=settings.seed, inputs=inputs)
         run.shots.finish(manifest, shots, counts=counts)
     return _result(run, table.labels, counts, fresh=True)
+
+
+def _doubts(table: Table) -> Iterator[str]:
+    """What the classes look like that were perhaps not meant as such."""
+    sizes = Counter(row.label for row in table.rows)
+    single = sum(size == 1 for size in sizes.values())
+    if len(sizes) > MANY_CLASSES and 2 * single > len(sizes):
+        yield f"{len(sizes)} classes, {single} of them of one row: is --label-column the right one?"
+    several = [label for label in table.labels if _parts(label) & set(table.labels)]
+    if several:
+        yield (
+            f"{len(several)} labels name several classes, such as {several[0]!r}: each counts as a class of its own, "
+            "since a text has one label here"
+        )
+
+
+def _parts(label: str) -> set[str]:
+    """What a label names where it names several."""
+    parts = {part.strip() for part in re.split(r"[|,;/+]", label)}
+    return parts if len(parts) > 1 else set()
 
 
 def _recorded(settings: SampleSettings) -> dict[str, Any]:

@@ -12,6 +12,10 @@ def table(*columns: str, classes: dict[str, list[str]] | None = None) -> Rows:
     return Rows("a.csv", columns, lambda _: iter(()), class_names=classes)
 
 
+def filled(*rows: dict[str, Any]) -> Rows:
+    return Rows("a.csv", tuple(rows[0]), lambda _: enumerate(rows, start=1))
+
+
 def named(labelling: Labelling, *values: Any) -> tuple[str | None, ...]:
     """The names of some raw labels, each in a row of its own."""
     names = []
@@ -45,6 +49,34 @@ def test_a_wrong_label_column_does_not_propose_the_text():
     with pytest.raises(CodError) as caught:
         find_labels(table("labels_of_text", "stars"), None, None, None, ["labels_of_text"])
     assert str(caught.value.hint).endswith("--label-column stars")
+
+
+TICKETS = [
+    {"ticket_id": f"T-{number}", "queue": ("billing", "bug")[number % 2], "body": f"the {number}th thing went wrong"}
+    for number in range(9)
+]
+
+
+def test_the_column_that_is_proposed_has_the_longest_texts_or_the_fewest_classes():
+    with pytest.raises(CodError) as caught:
+        find_text_columns(filled(*TICKETS))
+    assert str(caught.value.hint).endswith("--text-column body")
+    with pytest.raises(CodError) as caught:
+        find_labels(filled(*TICKETS), None, None, None, ["body"])
+    assert str(caught.value.hint).endswith("--label-column queue")
+
+
+def test_a_typo_in_a_column_is_put_right_whatever_stands_in_the_others():
+    with pytest.raises(CodError) as caught:
+        find_text_columns(filled(*TICKETS), ["Ticketid"])
+    assert str(caught.value.hint).endswith("--text-column ticket_id")
+
+
+@pytest.mark.parametrize(("header", "name"), [("text;label", "semicolons"), ("text\tlabel", "tabs"), ("a|b", "bars")])
+def test_a_header_of_one_column_with_other_separators_is_asked_about(header: str, name: str):
+    with pytest.raises(CodError) as caught:
+        find_text_columns(table(header))
+    assert f"separated by {name}?" in str(caught.value.hint)
 
 
 def test_a_wide_table_does_not_flood_the_message():

@@ -283,3 +283,26 @@ def test_a_folder_named_like_a_task_is_pointed_out(run: Run, tmp_path: Path, mon
     with pytest.raises(CodError, match="cannot be reached"):
         run_sample(run, "sst2", ui)
     assert "./sst2" in ui.told[0]
+
+
+# What looks wrong
+
+
+def test_classes_of_one_row_each_are_doubted(run: Run, tmp_path: Path) -> None:
+    data, notes = source(tmp_path, **{f"id{number}": 1 for number in range(30)}, twice=2), Notes()
+    run_sample(run, data, notes, shots="all")
+    assert "warning: 31 classes, 30 of them of one row: is --label-column the right one?" in notes.told
+
+
+def test_labels_that_name_several_classes_are_noted(run: Run, tmp_path: Path) -> None:
+    notes = Notes()
+    run_sample(run, source(tmp_path, **{"bug": 4, "billing": 4, "bug|billing": 4, "up, down": 4}), notes)
+    assert [told for told in notes.told if "such as 'bug|billing'" in told][0].startswith("warning: 1 labels")
+
+
+def test_many_classes_do_not_flood_the_screen(run: Run, tmp_path: Path) -> None:
+    data = source(tmp_path, **{f"class-{number}": 2 for number in range(300)})
+    for k in ("4", "900"):
+        with pytest.raises(CodError, match=r"and 28\d more") as caught:
+            run_sample(run, data, shots=k)
+        assert len(caught.value.message) < 500

@@ -1,6 +1,7 @@
 """`cod sweep`: tasks × k × seeds × arms, each (task, k, seed) one run, shared and resumed as far as possible."""
 
 import os
+import re
 import shlex
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ import torch
 from cod_cli.errors import CodError, PartialError
 from cod_cli.evaluation.arms import Reached
 from cod_cli.records import SweepCell, SweepPlan
+from cod_cli.settings.base import flag_of, options_of
 from cod_cli.settings.sweep import SweepSettings
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
@@ -241,7 +243,21 @@ def _prepare(
 
 
 def _one_line(error: CodError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint else error.message
+    return f"{error.message} ({_of_grids(error.hint)})" if error.hint else error.message
+
+
+def _of_grids(hint: str) -> str:
+    """A stage's hint with its options as entries of a grid, where `cod sweep` has no such option."""
+    own = {flag_of(name, info) for name, (_, info) in options_of(SweepSettings).items()}
+    pattern = r"(--[a-z][a-z-]+)(?: ('[^']*'|[^\s'`;,]+))?(?=[^`]*(?:`[^`]*`[^`]*)*$)"  # not within a command
+
+    def entry(found: re.Match[str]) -> str:
+        if found[1] in own:
+            return found[0]
+        name = found[1].removeprefix("--").replace("-", "_")
+        return f"in the grid, {name}: {found[2] or '…'}"
+
+    return re.sub(pattern, entry, hint)
 
 
 def _drop_weights(run: Run) -> None:

@@ -151,6 +151,15 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path, grid: dict[s
     assert "2 of 4 cells failed" in problem.message
 
 
+def test_a_hint_of_a_stage_names_an_entry_of_the_grid(tmp_path: Path, grid: dict[str, Any]) -> None:
+    rows = [{"number": str(i), "body": text, "label": label} for i, (text, label) in enumerate(sentences(20))]
+    write_jsonl(tmp_path / "tickets.jsonl", rows)
+    problem = run(tmp_path, {**grid, "data": str(tmp_path / "tickets.jsonl"), "seeds": [0]}).problem()
+    assert problem is not None
+    assert "(say which column it is: in the grid, text_column: body)" in problem.message
+    assert run(tmp_path, {**grid, "data": str(tmp_path / "tickets.jsonl"), "text_column": "body"}).problem() is None
+
+
 def test_a_sweep_with_a_failed_cell_exits_with_1(tmp_path: Path, grid: dict[str, Any]) -> None:
     path = written(tmp_path, {**grid, "data": str(tmp_path / "nowhere.jsonl"), "seeds": [0]})
     done = CliRunner().invoke(app, ["sweep", path, "--out", str(tmp_path / "out")])
