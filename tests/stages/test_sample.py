@@ -297,7 +297,7 @@ def test_classes_of_one_row_each_are_doubted(run: Run, tmp_path: Path) -> None:
 def test_labels_that_name_several_classes_are_noted(run: Run, tmp_path: Path) -> None:
     notes = Notes()
     run_sample(run, source(tmp_path, **{"bug": 4, "billing": 4, "bug|billing": 4, "up, down": 4}), notes)
-    assert [told for told in notes.told if "such as 'bug|billing'" in told][0].startswith("warning: 1 labels")
+    assert next(told for told in notes.told if "such as 'bug|billing'" in told).startswith("warning: 1 labels")
 
 
 def test_many_classes_do_not_flood_the_screen(run: Run, tmp_path: Path) -> None:
