@@ -27,12 +27,13 @@ _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-def find_text_columns(rows: Rows, asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """The columns asked for, else the one named ``text`` or ``sentence``.
+def find_text_columns(rows: Rows, asked: Sequence[str] = (), known: Sequence[str] = ()) -> tuple[str, ...]:
+    """The columns asked for, else those ``known`` from elsewhere if all are there, else ``text`` or ``sentence``.
 
     Raises:
         CodError: no such column; the hint names the likeliest one.
     """
+    asked = asked or (known if set(known) <= set(rows.columns) else ())
     asked = asked or [name for name in TEXT_COLUMNS if name in rows.columns][:1] or TEXT_COLUMNS[:1]
     return tuple(existing(rows, name, "--text-column", _longest) for name in asked)
 

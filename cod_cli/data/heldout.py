@@ -59,7 +59,8 @@ def rows_to_score(
         labels: the run's classes in order.
         data: another source than the shots'.
         split: else a task's own, ``test`` or ``validation``, whichever there is first.
-        text_columns, label_column, label_names: as for `load_table`; else as `cod sample` read the same source.
+        text_columns, label_column, label_names: as for `load_table`; else as `cod sample` read the same source, and of
+            another source its text columns where all are there.
 
     Raises:
         CodError: no such source, split or column, a label that is not among ``labels``, or no row is left.
@@ -73,6 +74,7 @@ def rows_to_score(
         sampled if same else {},
         split=split,
         text_columns=text_columns,
+        known_columns=sampled.get("text_column") or (),
         label_column=label_column,
         label_names=label_names,
     )
@@ -109,6 +111,7 @@ def _scored_table(
     *,
     split: str | None = None,
     text_columns: Sequence[str] = (),
+    known_columns: Sequence[str] = (),
     label_column: str | None = None,
     label_names: str | None = None,
 ) -> Table:
@@ -118,6 +121,7 @@ def _scored_table(
         split=split,
         default_splits=eval_splits(data),
         text_columns=text_columns or sampled.get("text_column") or (),
+        known_columns=known_columns,
         label_column=label_column or sampled.get("label_column"),
         label_names=label_names or sampled.get("label_names"),
         require_labels=False,

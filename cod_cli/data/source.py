@@ -82,6 +82,7 @@ def load_table(
     split: str | None = None,
     default_splits: Sequence[str] = ("train",),
     text_columns: Sequence[str] = (),
+    known_columns: Sequence[str] = (),
     label_column: str | None = None,
     label_names: str | None = None,
     require_labels: bool = True,
@@ -94,6 +95,7 @@ def load_table(
         split: the split to read; one file has but one.
         default_splits: the first of these that there is, where ``split`` is not given.
         text_columns: several are joined as ``name: value`` lines; else ``text`` or ``sentence``.
+        known_columns: those of other data of the same kind, taken where nothing is asked for and all are there.
         label_column: else ``label``.
         label_names: names of raw labels, ``0=negative,1=positive``.
         require_labels: drop unlabelled rows and refuse fewer than two classes; else labels may be None.
@@ -106,7 +108,7 @@ def load_table(
     source = _find(data, hub or _download)
     chosen = _choose(data, source, split, default_splits)
     rows = source.splits[chosen]()
-    texts = find_text_columns(rows, text_columns or ([source.task.text_column] if source.task else ()))
+    texts = find_text_columns(rows, text_columns or ([source.task.text_column] if source.task else ()), known_columns)
     labelling = None
     if require_labels or label_column or LABEL_COLUMN in rows.columns or source.task:
         labelling = find_labels(rows, label_column, label_names, source.task, texts)

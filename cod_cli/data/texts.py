@@ -25,28 +25,30 @@ class TextRow:
     text: str
 
 
-def read_texts(file: str, text_columns: Sequence[str] = ()) -> Iterator[TextRow]:
+def read_texts(file: str, text_columns: Sequence[str] = (), known: Sequence[str] = ()) -> Iterator[TextRow]:
     """The rows of a file; what is wrong with the file as a whole is said at once.
 
     Args:
         file: JSONL, CSV, TSV or parquet; ``.txt`` with a text on each line; ``-`` reads text or JSON lines from
             standard input.
-        text_columns: as for `find_text_columns`.
+        text_columns, known: as for `find_text_columns`.
 
     Raises:
         CodError: no such file or column, or a broken line, named.
     """
     if file == STDIN:
-        return _from_lines(sys.stdin.buffer, "standard input", text_columns)
+        return _from_lines(sys.stdin.buffer, "standard input", text_columns, known)
     path = Path(file).expanduser()
     if not path.is_file():
         raise CodError(f"{file} is no file", f"give a file of: .txt {' '.join(FORMATS)}, or - for standard input")
     if path.suffix.lower() == ".txt":
         return _from_text(_numbered_file(path), file, text_columns)
-    return _from_table(open_table(path), text_columns)
+    return _from_table(open_table(path), text_columns, known)
 
 
-def _from_lines(lines: Iterable[bytes], where: str, text_columns: Sequence[str]) -> Iterator[TextRow]:
+def _from_lines(
+    lines: Iterable[bytes], where: str, text_columns: Sequence[str], known: Sequence[str]
+) -> Iterator[TextRow]:
     """JSON objects if the first line looks like one, else texts."""
     lines = iter(lines)
     first = list(itertools.islice(lines, 1))
@@ -55,11 +57,11 @@ def _from_lines(lines: Iterable[bytes], where: str, text_columns: Sequence[str])
         return _from_text(_numbered(lines, where), where, text_columns)
     rows = parse_jsonl(lines, where)
     head = list(itertools.islice(rows, 1))
-    return _from_table(Rows(where, tuple(head[0][1]), lambda _: itertools.chain(head, rows)), text_columns)
+    return _from_table(Rows(where, tuple(head[0][1]), lambda _: itertools.chain(head, rows)), text_columns, known)
 
 
-def _from_table(table: Rows, text_columns: Sequence[str]) -> Iterator[TextRow]:
-    names = find_text_columns(table, text_columns)
+def _from_table(table: Rows, text_columns: Sequence[str], known: Sequence[str]) -> Iterator[TextRow]:
+    names = find_text_columns(table, text_columns, known)
     return (
         TextRow(row, read_text(row, names, f"{table.where}, {table.unit} {number}"))
         for number, row in table.read(table.columns)

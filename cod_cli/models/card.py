@@ -25,6 +25,7 @@ def student_card(student: Student) -> ModelCard:
         "seed": student.seed,
         "teacher (fingerprint)": student.teacher or "unknown",
         "started from": _start(student),
+        **_texts(student.text_column, student.settings["max_length"]),
         "parameters": f"{student.parameters:,}",
     }
     intro = (
@@ -40,6 +41,7 @@ def teacher_card(name: str, teacher: TeacherOrigin) -> ModelCard:
         "trained on": f"{teacher.rows:,} rows of {teacher.source}, split {teacher.split}",
         "steps": teacher.steps,
         "started from": _public(teacher.settings["model"]),
+        **_texts(teacher.settings.get("text_column"), teacher.settings.get("max_length")),
         "parameters": f"{teacher.parameters:,}",
     }
     if teacher.validation:
@@ -57,6 +59,12 @@ def _reached(teacher: TeacherOrigin) -> str:
 def _start(student: Student) -> str:
     start = _public(student.settings["student"]) if student.settings["student"] else "its teacher"
     return f"{start} (cut from the teacher)" if student.cut_from_teacher else start
+
+
+def _texts(columns: Sequence[str] | None, max_length: int | None) -> dict[str, str]:
+    """How texts were put together and cut; what is classified has to look alike."""
+    several = {"texts": f"lines of {', '.join(f'{name}: …' for name in columns)}"} if columns and columns[1:] else {}
+    return several | ({"longest text": f"{max_length} tokens"} if max_length else {})
 
 
 def _public(model: str) -> str:

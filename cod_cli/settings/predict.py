@@ -13,9 +13,9 @@ class PredictSettings(DeviceOption):
 
     text_column: Annotated[
         tuple[str, ...],
-        option(help="Column that holds the text; repeat it for several.", panel=DATA),
+        option(help="Column that holds the text; repeat it for several. Else the model's own.", panel=DATA),
     ] = ()
     batch_size: Annotated[int, option(help="Texts in one forward pass.", panel=GENERAL, min=1)] = 32
-    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
-        256
-    )
+    max_length: Annotated[
+        int, option(help="Longest text in tokens; what is longer is cut. Else the model's own.", panel=GENERAL, min=8)
+    ] = 256

@@ -192,9 +192,9 @@ class TeacherOptions(EndpointOptions):
         str | None,
         option(help="Where the names differ: LABEL_0=negative,LABEL_1=positive.", panel=TEACHER),
     ] = None
-    max_length: Annotated[int, option(help="Longest text in tokens; what is longer is cut.", panel=GENERAL, min=8)] = (
-        256
-    )
+    max_length: Annotated[
+        int, option(help="Longest text in tokens; what is longer is cut. Else the teacher's own.", panel=GENERAL, min=8)
+    ] = 256
     teacher_prompt: Annotated[
         str,
         option(

@@ -29,7 +29,7 @@ from cod_cli.settings.counterfact import EDITED, CounterfactSettings
 from cod_cli.settings.shared import TeacherSpec
 from cod_cli.store.run import CounterfactualFiles, Run
 from cod_cli.teachers.base import Teacher
-from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint
+from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint, with_known_length
 from cod_cli.ui import Ui
 
 # The targets that hang on how near the teacher sees each class.
@@ -102,7 +102,7 @@ def counterfact(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactR
 
 def _make(run: Run, settings: CounterfactSettings, ui: Ui) -> CounterfactResult | CounterfactPlan:
     labels = run.shots.require().labels
-    settings = with_endpoint(settings)
+    settings = with_endpoint(with_known_length(run, settings))
     _check(settings, labels)
     files = _held_out(run, settings, settings.held_out, labels) if settings.held_out else run.cfe_files
     with Session(Limits.of(settings)) as session, _teacher(run, settings, labels, session, ui) as teacher:

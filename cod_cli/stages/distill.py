@@ -274,6 +274,7 @@ def _plan(name: str, seed: int, shared: _Shared) -> Student:
         steps=steps,
         seed=seed,
         labels=data.labels,
+        text_column=list(shared.run.shots.require().settings.get("text_column") or ()) or None,
         settings={key: value for key, value in settings.results().items() if key not in ("name", "seed")},
         inputs=data.inputs,
         rows_sha=data.sha(),

@@ -1,5 +1,6 @@
 """`cod predict`: a model's label and probabilities for each row of a file, streamed."""
 
+import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from cod_cli.metrics import softmax
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import Classifier, load_classifier
 from cod_cli.settings.predict import PredictSettings
+from cod_cli.store.run import reading_of
 from cod_cli.ui import Ui
 
 # What a record adds; an input column of that name is passed on as input_label, input_probabilities.
@@ -25,13 +27,17 @@ def predict(model: str, file: Path | str, settings: PredictSettings, ui: Ui) -> 
         model: a model folder or Hub id with a classification head.
         file: JSONL, CSV, TSV or parquet; ``.txt`` with a text on each line; ``-`` reads text or JSON lines from
             standard input. A row without a text gets the label null.
-        settings: the columns of the text, and how the model runs.
+        settings: the columns of the text, and how the model runs; columns and longest text are else those that the
+            model was trained with, where its folder says so.
         ui: where rows without a text are mentioned.
 
     Raises:
         CodError: no such file, column or model, or a broken line, named.
     """
-    rows = read_texts(str(file), settings.text_column)
+    known = reading_of(model)
+    rows = read_texts(str(file), settings.text_column, known.text_columns)
+    if known.max_length is not None and "max_length" not in settings.explicit():
+        settings = dataclasses.replace(settings, max_length=known.max_length)
     classifier = load_classifier(model, device=settings.device)
     done = empty = 0
     for chunk in _chunks(rows):

@@ -245,6 +245,29 @@ def read_origin(folder: Path, record: type[R], command: str) -> R | None:
         raise CodError(f"{path} is damaged: {first_problem(error)}", f"make it again: `{command} --force`") from None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How a model was shown texts: from which columns, cut after how many tokens; empty and None where it is untold."""
+
+    text_columns: tuple[str, ...] = ()
+    max_length: int | None = None
+
+
+def reading_of(model: str | Path) -> Reading:
+    """What a model folder says of how its model was shown texts; nothing where `cod` did not write the folder."""
+    path = Path(model).expanduser() / "settings.yaml"
+    try:
+        said = yaml.load(path.read_text(encoding="utf-8"), Loader=_YAML)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return Reading()
+    settings = said.get("settings") if isinstance(said, dict) else None
+    if not isinstance(settings, dict):
+        return Reading()
+    columns, length = said.get("text_column") or settings.get("text_column"), settings.get("max_length")
+    known = isinstance(columns, list) and all(isinstance(column, str) for column in columns)
+    return Reading(tuple(columns) if known else (), length if isinstance(length, int) and length >= 8 else None)
+
+
 def archive(folder: Path, *paths: Path, keep: bool = False) -> None:
     """Move (or copy, to ``keep`` it) what is there of ``paths`` into a subfolder of ``folder`` named after the time."""
     present = [path for path in paths if path.exists()]

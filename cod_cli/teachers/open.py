@@ -17,7 +17,7 @@ from cod_cli.models.load import load_classifier
 from cod_cli.records import Shot, TeacherReply
 from cod_cli.settings.shared import TeacherOptions, TeacherSpec
 from cod_cli.store.cache import Cache, default_path
-from cod_cli.store.run import Run
+from cod_cli.store.run import Run, reading_of
 from cod_cli.teachers.answers import class_codes
 from cod_cli.teachers.base import Teacher
 from cod_cli.teachers.llm import BlackBoxTeacher
@@ -160,11 +160,26 @@ def with_recorded_teacher(run: Run, options: Options) -> Options:
     What else the options say of a teacher holds for it.
     """
     if options.teacher:
+        return with_known_length(run, options)
+    recorded = options.with_teacher(next(iter(_recorded(run)), options.teacher_spec))
+    return dataclasses.replace(recorded, **options.explicit())
+
+
+def with_known_length(run: Run, options: Options) -> Options:
+    """Where nobody says how long a text may be: as this very teacher read them in the run, else as it was trained."""
+    spec = options.teacher_spec
+    if not spec.name or spec.llm is not None or "max_length" in options.explicit():
         return options
+    same = [found for found in _recorded(run) if found.record()["teacher"] == spec.record()["teacher"]]
+    length = same[0].max_length if same else reading_of(spec.name).max_length
+    return options if length is None else dataclasses.replace(options, max_length=length)
+
+
+def _recorded(run: Run) -> list[TeacherSpec]:
+    """The teacher that labelled the rows that are there, and the one that checked the CFEs."""
     manifests = [run.soft_labels.manifest(), run.counterfactuals.manifest()]
     specs = [TeacherSpec.from_manifest(manifest.settings) for manifest in manifests if manifest]
-    recorded = options.with_teacher(next((spec for spec in specs if spec.name), options.teacher_spec))
-    return dataclasses.replace(recorded, **options.explicit())
+    return [spec for spec in specs if spec.name]
 
 
 def with_endpoint(options: Options) -> Options:

@@ -15,6 +15,7 @@ from cod_cli.settings.base import Settings
 from cod_cli.stages.sweep.grid import RunPlan
 from cod_cli.store.artifact import Artifact, changed_settings
 from cod_cli.store.run import SweepFolder
+from cod_cli.teachers.open import with_known_length
 
 
 def status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "done"]:
@@ -24,12 +25,16 @@ def status(folder: SweepFolder, plan: RunPlan, arm: str) -> Literal["open", "don
     if not splits or plan.eval.split not in (None, *splits) or arm not in run.student_names():
         return "open"
     training = plan.arms[arm]
-    made = [(run.read_student(arm).settings, training), (_settings(run.soft_labels), plan.label)]
+    made = [
+        (run.read_student(arm).settings, training),
+        (_settings(run.soft_labels), with_known_length(run, plan.label)),
+    ]
     if plan.counterfact is not None:
         was = _settings(run.counterfactuals)
-        made.append((was, plan.counterfact.resolved(was or None)))
+        made.append((was, with_known_length(run, plan.counterfact).resolved(was or None)))
     if plan.rival is not None and training.mix in plan.rival.kinds:
-        made.append((_settings(run.rival(training.mix).rows), plan.rival.of(training.mix)))
+        rival = with_known_length(run, plan.rival.of(training.mix))
+        made.append((_settings(run.rival(training.mix).rows), rival))
     return "done" if all(_same(was, wanted) for was, wanted in made) else "open"
 
 
