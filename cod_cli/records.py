@@ -322,10 +322,11 @@ class Student(SparseRecord):
     """How a student was made: ``settings.yaml`` in its folder.
 
     ``text_column`` names the columns that its texts were read from, where `cod sample` was told. ``k`` counts the shots
-    of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what changes results beside the
-    seed, ``inputs`` the hashes of the files that were read, ``rows_sha`` that of the rows trained on with their logits,
-    ``student`` and ``teacher`` the fingerprints of the models. ``cut_from_teacher`` marks a student that began as layers
-    of its teacher. The bits of the weights repeat with the same rows, settings, machine, ``threads`` and ``versions``.
+    of the run, ``shots`` the real ones among the ``rows`` trained on. ``settings`` holds what changes results beside
+    the seed, ``inputs`` the hashes of the files that were read, ``rows_sha`` that of the rows trained on with their
+    logits, ``student`` and ``teacher`` the fingerprints of the models. ``cut_from_teacher`` marks a student that began
+    as layers of its teacher. The bits of the weights repeat with the same rows, settings, machine, ``threads`` and
+    ``versions``.
     """
 
     WHERE_USED: ClassVar[frozenset[str]] = frozenset({"text_column"})
