@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -59,9 +60,8 @@ def document(result: Any) -> Any:
 def sample(result: SampleResult) -> RenderableType:
     """How many shots of each class."""
     per_class = ", ".join(f"{number} {name}" for name, number in result.per_label.items())
-    return _next(
-        f"{result.shots} shots ({per_class}) in {result.path}", f"cod counterfact {result.path.parent} --teacher T"
-    )
+    done = f"{result.shots} shots ({per_class}) in {result.path}"
+    return _next(done, f"cod counterfact {quoted(result.path.parent)} --generator editor --teacher TEACHER")
 
 
 def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
@@ -79,6 +79,8 @@ def counterfact(result: CounterfactResult | CounterfactPlan) -> RenderableType:
         "not asked for": counts["not_asked"],
     }
     line += "".join(f", {number} {name}" for name, number in parts.items() if number)
+    if not counts["accepted"]:
+        line += "\nnothing was accepted: see why below; then a stronger --model, another --prompt, or --fallback editor"
     if result.contrast is None:
         return Group(tables.quality(result.quality), _next(line, _after_counterfact(result)))
     said = _contrast(result.contrast, result.counts["shots"])
@@ -111,8 +113,12 @@ def _by_class(name: str, counts: Mapping[str, int], ratio: float | None, judged:
 
 
 def _after_counterfact(result: CounterfactResult) -> str:
-    run = result.run.folder
-    return f"cod eval {run}" if result.held_out else f"cod show {run}; cod label {run} --teacher T"
+    run = quoted(result.run.folder)
+    if result.held_out:
+        return f"cod eval {run}"
+    if not result.counts["accepted"]:
+        return f"cod show {run} --rejected"
+    return f"cod show {run}; cod label {run}" + ("" if result.teacher else " --teacher TEACHER")
 
 
 def _plan(plan: CounterfactPlan) -> RenderableType:
@@ -142,8 +148,9 @@ def rival(result: RivalResult) -> RenderableType:
         + (" (other budget)" if made.kind in OTHER_BUDGET else "")
         for made in result.made
     ]
-    folder, kind = result.run.folder, result.made[-1].kind
-    return _next("\n".join(lines), f"cod label {folder}; cod distill {folder} --student S --mix {kind}")
+    folder, kind = quoted(result.run.folder), result.made[-1].kind
+    label = f"cod label {folder} --teacher {quoted(result.teacher)}"
+    return _next("\n".join(lines), f"{label}; cod distill {folder} --student STUDENT --mix {kind}")
 
 
 def label(result: LabelResult | LabelPlan) -> RenderableType:
@@ -160,7 +167,10 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )
-    done = _next("\n".join([line, *_llm_lines(result)]), f"cod distill {result.run.folder} --student S")
+    # What students train on by default needs edits.
+    mix = "" if counts["counterfactuals"] else " --mix shots"
+    following = f"cod distill {quoted(result.run.folder)} --student STUDENT{mix}"
+    done = _next("\n".join([line, *_llm_lines(result)]), following)
     return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
 
 
@@ -189,7 +199,7 @@ def distill(result: DistillResult) -> RenderableType:
         f"{student.parameters / 1e6:.1f}M parameters, {student.seconds:.1f} s on {student.device}"
         for student in result.students
     ]
-    return _next("\n".join(lines), f"cod eval {result.folder.parent}")
+    return _next("\n".join(lines), f"cod eval {quoted(result.folder.parent)}")
 
 
 def eval_(result: EvalResult | EvalPlan) -> RenderableType:
@@ -221,10 +231,19 @@ def teach(result: TeachResult) -> RenderableType:
     teacher = result.teacher
     chosen = f", the best of {len(teacher.validation)} epochs" if teacher.best_epoch else ""
     scored = "" if teacher.accuracy is None else f", {teacher.accuracy:.1%} right on validation{chosen}"
+    data = quoted(teacher.settings["data"])
     return _next(
         f"{result.folder}: {teacher.rows} rows, {teacher.steps} steps, {teacher.seconds:.0f} s{scored}",
-        f"cod counterfact RUN --teacher {result.folder}",
+        f"cod sample RUN --data {data}{_columns(teacher.settings)}; "
+        f"cod counterfact RUN --generator editor --teacher {quoted(result.folder)}",
     )
+
+
+def _columns(settings: Mapping[str, Any]) -> str:
+    """How a data source was read, as options."""
+    texts = "".join(f" --text-column {quoted(name)}" for name in settings.get("text_column") or ())
+    rest = {"--label-column": settings.get("label_column"), "--label-names": settings.get("label_names")}
+    return texts + "".join(f" {flag} {quoted(value)}" for flag, value in rest.items() if value)
 
 
 def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) -> RenderableType:
@@ -232,7 +251,7 @@ def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) ->
     from cod_cli.stages.show import PromptText, RejectedAttempts, ShownPairs
 
     if isinstance(result, ShownPairs):
-        return tables.pairs(result.pairs)
+        return tables.pairs(result.pairs) if result.pairs else printable(result.none or "")
     if isinstance(result, RejectedAttempts):
         attempts = tables.attempts(result.attempts, result.sources)
         return Group(tables.counts("Attempts", result.counts), attempts)
@@ -252,7 +271,7 @@ def sweep(result: SweepResult | SweepEstimate) -> RenderableType:
         return _to_do(result)
     done = sum(cell.status == "done" for cell in result.plan.cells)
     line = f"{done} of {len(result.plan.cells)} cells done, {result.trained} in this go, in {result.seconds:.0f} s"
-    return Group(tables.sweep(result.reached), _next(line, f"cod report {result.folder}"))
+    return Group(tables.sweep(result.reached), _next(line, f"cod report {quoted(result.folder)}"))
 
 
 def _to_do(plan: SweepEstimate) -> RenderableType:
@@ -294,9 +313,14 @@ def demo(result: DemoResult) -> RenderableType:
         Text(),
         _next(
             f"{result.seconds:.0f} s; everything is in {result.folder}",
-            f"cod show {result.folder}/seed-0; cod eval {result.folder}/seed-0",
+            f"cod show {quoted(result.folder / 'seed-0')}; cod eval {quoted(result.folder / 'seed-0')}",
         ),
     )
+
+
+def quoted(word: object) -> str:
+    """A word of a command that can be pasted."""
+    return shlex.quote(str(word))
 
 
 def _next(line: str, command: str) -> Text:

@@ -206,10 +206,11 @@ def saving() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # tokenizers has no type of its own for it
-        refused = re.search(r"\(os error (\d+)\)", str(error))
+        # The second is how older versions of safetensors say it.
+        refused = re.search(r"\(os error (\d+)\)|Os \{ code: (\d+)", str(error))
         if isinstance(error, OSError) or refused is None:
             raise
-        number = int(refused[1])
+        number = int(refused[1] or refused[2])
         raise OSError(number, os.strerror(number)) from None
 
 

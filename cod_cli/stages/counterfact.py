@@ -42,7 +42,7 @@ class CounterfactResult:
     """What `cod counterfact` did, and to which files, those of the run or held-out ones.
 
     ``counts`` as in the manifest, ``usage`` in tokens, ``cost`` in the price's unit. ``contrast`` is None where nothing
-    stands beside the first CFEs.
+    stands beside the first CFEs. ``teacher`` says whether one checked.
     """
 
     run: Run
@@ -54,6 +54,7 @@ class CounterfactResult:
     cost: float | None
     seconds: float
     contrast: ContrastSummary | None = None
+    teacher: bool = False
 
     @property
     def mostly_unturned(self) -> bool:
@@ -365,4 +366,5 @@ def _result(run: Run, files: CounterfactualFiles, shots: Sequence[Shot], seconds
         cost=manifest.cost,
         seconds=round(seconds, 2),
         contrast=None if near_copies is None else contrast_summary(cfes, beside, near_copies=near_copies),
+        teacher=manifest.teacher is not None,
     )

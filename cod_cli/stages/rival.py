@@ -46,11 +46,12 @@ class Made:
 
 @dataclass(frozen=True)
 class RivalResult:
-    """The rivals that were asked for, in that order."""
+    """The rivals that were asked for, in that order; ``teacher`` as it was named."""
 
     run: Run
     made: tuple[Made, ...]
     seconds: float
+    teacher: str
 
 
 def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
@@ -80,7 +81,7 @@ def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
         )
     settings = dataclasses.replace(settings, target=target)
     made = tuple(_make(material, settings.of(kind), ui) for kind in settings.kinds)
-    return RivalResult(run, made, round(perf_counter() - started, 2))
+    return RivalResult(run, made, round(perf_counter() - started, 2), settings.teacher)
 
 
 def _make(material: Material, settings: RivalSettings, ui: Ui) -> Made:

@@ -1,8 +1,9 @@
 """`cod show`: the pairs of a run, what was rejected and why, how good the CFEs are, what a prompt sends."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cod_cli.counterfactuals.quality import (
@@ -27,10 +28,14 @@ from cod_cli.ui import Ui
 
 @dataclass(frozen=True)
 class ShownPairs:
-    """CFEs or semifactuals, each with the text that it was made from; ``total`` counts those not shown, too."""
+    """CFEs or semifactuals, each with the text that it was made from; ``total`` counts those not shown, too.
+
+    ``none`` says what to look at where there are none.
+    """
 
     total: int
     pairs: tuple[tuple[Counterfactual, str], ...]
+    none: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """What `--json` prints: the records with their source's text."""
@@ -96,6 +101,8 @@ def show(
             "there is nothing to show", "name a run: `cod show RUN`, or a prompt: `cod show --prompt NAME`"
         )
     if not run.counterfactuals.path.exists():
+        # Shots come first, where there is no run at all.
+        run.shots.require()
         run.counterfactuals.require()
     _remark(run, ui)
     shots = run.shots.read()
@@ -109,7 +116,15 @@ def show(
         return _rejected(run, shots, settings, ui)
     if settings.semifactuals:
         return _pairs(shots, _semifactuals(run), settings, ui)
-    return _pairs(shots, cfes, settings, ui)
+    pairs = _pairs(shots, cfes, settings, ui)
+    return pairs if pairs.total else replace(pairs, none=_why_none(run))
+
+
+def _why_none(run: Run) -> str:
+    counts = Counter(row.status for row in run.cfe_files.read_attempts())
+    tried = ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing was tried"
+    rejected = shlex.join(["cod", "show", str(run.folder), "--rejected"])
+    return f"no counterfactual was accepted: {tried}. Each attempt: {rejected}"
 
 
 def _semifactuals(run: Run) -> list[Counterfactual]:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import logging
+import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 # Seconds of training that a kill may cost, and the least ratio of training to saving.
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_SHARE = 20.0
+# Of the loss of guessing: whoever stays above has learned next to nothing.
+LEARNED = 0.9
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def _teach(out: Path, table: Table, plan: TeacherOrigin, settings: TeachSettings
             raise
         save_folder(kept, _archive_of(out), partial(save_classifier, _merge(trained, settings)))
         raise DivergedError(error.message, f"give a lower --lr; the last good weights are in {kept}") from None
+    if (doubt := _hardly_learned(table, progress.history)) is not None:
+        ui.warn(doubt)
     classifier = _merge(trained, settings)
     teacher = teacher.replace(
         parameters=classifier.model.num_parameters(),
@@ -116,6 +122,20 @@ def _teach(out: Path, table: Table, plan: TeacherOrigin, settings: TeachSettings
         progress.state.path.unlink(missing_ok=True)
     processes.leave()
     return TeachResult(out, teacher, fresh=True)
+
+
+def _hardly_learned(table: Table, history: Sequence[Step]) -> str | None:
+    """A warning where the last epoch's loss is about what always saying how frequent each class is would reach."""
+    sizes = Counter(row.label for row in table.rows)
+    guessing = -sum(n * math.log(n / len(table.rows)) for n in sizes.values()) / len(table.rows)
+    last = [step.total for step in history if step.epoch == history[-1].epoch]
+    loss = sum(last) / len(last)
+    if loss < LEARNED * guessing:
+        return None
+    return (
+        f"the loss has hardly moved: {loss:.2f} in the last epoch, where knowing no more than how frequent each class "
+        f"is gives {guessing:.2f}; try more --epochs, a higher --lr or a smaller --batch-size"
+    )
 
 
 def _archive_of(out: Path) -> Path:

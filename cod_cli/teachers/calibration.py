@@ -58,7 +58,7 @@ def renew_calibration(
         teacher: who labels.
         method: what to fit, or ``none``; None leaves all as it is.
         data: see `calibrate`.
-        force: whether what was fitted before is given up.
+        force: whether what was fitted before is given up, and taken what makes it worse.
     """
     old = None if force else run.soft_labels.manifest()
     before = old.calibration if old is not None and old.teacher == teacher.fingerprint else None
@@ -68,11 +68,28 @@ def renew_calibration(
         found = None
     else:
         found = calibrate(method, teacher, run, shots, data)
+        if not force:
+            _require_better(found)
         for doubt in _doubts(found, teacher):
             log.warning(doubt)
     if found != before and run.student_names():
         log.info("the calibration has changed: students that are there were trained with the old one")
     return found
+
+
+def _require_better(found: Calibration) -> None:
+    """Refuse what makes the probabilities of rows that it was not fitted on less likely.
+
+    Raises:
+        CodError: with the numbers.
+    """
+    before, after = (quality["log_likelihood"] for quality in (found.before, found.after))
+    if after < before:
+        raise CodError(
+            f"--calibrate {found.method} makes the teacher worse on rows that it was not fitted on: mean "
+            f"log-likelihood {before:.3f} -> {after:.3f}, ECE {found.before['ece']:.3f} -> {found.after['ece']:.3f}",
+            "leave it out, or name more labelled rows: --calibration-data FILE; with --force it is taken all the same",
+        )
 
 
 def _doubts(found: Calibration, teacher: Teacher) -> Iterator[str]:

@@ -96,7 +96,7 @@ def test_soft_labels_stay_raw_and_students_read_calibrated_ones(run: Run, teache
 def test_a_contextual_bias_reaches_students_by_class(run: Run, teacher_folder: Path) -> None:
     ask(run, teacher_folder)
     plain = read_trainset(run, "shots")
-    found = ask(run, teacher_folder, calibrate="contextual").calibration
+    found = ask(run, teacher_folder, calibrate="contextual", force=True).calibration
     assert found is not None
     expected = fit_bias(logits_of(load_classifier(str(teacher_folder)), list(CONTENT_FREE)))
     assert [found.bias[name] for name in LABELS] == pytest.approx(expected, abs=1e-5)
@@ -108,7 +108,7 @@ def test_which_counterfactuals_flip_is_decided_by_the_raw_answers(run: Run, teac
     ask(run, teacher_folder)
     plain = read_trainset(run, "all")
     manifest = run.soft_labels.require()
-    found = ask(run, teacher_folder, calibrate="contextual").calibration
+    found = ask(run, teacher_folder, calibrate="contextual", force=True).calibration
     assert found is not None
     # A bias that would turn every decision to one class.
     lopsided = manifest.replace(calibration=found.replace(bias={"negative": 50.0, "positive": -50.0}))
@@ -212,3 +212,18 @@ def test_scoring_on_the_rows_of_the_calibration_is_mentioned(
     add_student(run, "twin", teacher_folder)
     evaluate(run, EvalSettings(data=str(held), device="cpu"), Ui())
     assert "calibrated on these very rows" in capsys.readouterr().err
+
+
+def test_a_calibration_that_makes_unseen_rows_worse_is_refused_unless_it_is_forced(
+    run: Run, teacher_folder: Path, tmp_path: Path
+) -> None:
+    # Of two rows the teacher is sure, and wrong on one: what each of them asks for does the other no good.
+    texts = [text for text, name in sentences(4, seed=7) if name == "negative"]
+    held = str(write(tmp_path / "few.jsonl", [(f"{texts[0]} a", "positive"), (f"{texts[1]} b", "negative")]))
+    options = {"calibrate": "temperature", "calibration_data": held}
+    with pytest.raises(CodError, match=r"makes the teacher worse on rows .* log-likelihood -") as caught:
+        ask(run, teacher_folder, **options)
+    assert "--force" in str(caught.value.hint)
+    found = ask(run, teacher_folder, **options, force=True).calibration
+    assert found is not None
+    assert found.after["log_likelihood"] < found.before["log_likelihood"]

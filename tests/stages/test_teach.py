@@ -11,7 +11,10 @@ from transformers import AutoModelForSequenceClassification
 from cod_cli.errors import CodError, UsageError
 from cod_cli.models.inference import logits_of
 from cod_cli.models.load import load_classifier
+from cod_cli.settings.teach import TeachSettings
+from cod_cli.stages.teach import teach
 from cod_cli.training.loop import DivergedError
+from cod_cli.ui import Ui
 from tests.models.tiny import Family, tiny_base
 from tests.stages.teaching import run, weights, write
 
@@ -119,3 +122,19 @@ def test_divergence_keeps_the_last_good_weights_beside(tmp_path: Path, data: Pat
 def test_a_teacher_needs_a_folder_of_its_own(out: str) -> None:
     with pytest.raises(UsageError, match="no folder of its own"):
         run(Path(out), Path("data"), Path("model"))
+
+
+def test_a_loss_that_has_hardly_moved_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", seed=0)
+    told: list[str] = []
+    ui = Ui.silent()
+    ui.warn = told.append  # type: ignore[method-assign]
+    base = str(tiny_base(tmp_path / "base"))
+    for name, lr, epochs in (("still", 1e-7, 1), ("moved", 5e-3, 6)):
+        settings = TeachSettings(
+            data=str(tmp_path / "train.jsonl"), model=base, lr=lr, epochs=epochs, batch_size=8, device="cpu"
+        )
+        teach(tmp_path / name, settings, ui)
+    assert len(told) == 1
+    assert told[0].startswith("the loss has hardly moved: 0.")
+    assert "gives 0.69" in told[0]
