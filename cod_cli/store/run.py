@@ -264,8 +264,8 @@ def reading_of(model: str | Path) -> Reading:
     if not isinstance(settings, dict):
         return Reading()
     columns, length = said.get("text_column") or settings.get("text_column"), settings.get("max_length")
-    known = isinstance(columns, list) and all(isinstance(column, str) for column in columns)
-    return Reading(tuple(columns) if known else (), length if isinstance(length, int) and length >= 8 else None)
+    names = columns if isinstance(columns, list) and all(isinstance(column, str) for column in columns) else ()
+    return Reading(tuple(names), length if isinstance(length, int) and length >= 8 else None)
 
 
 def archive(folder: Path, *paths: Path, keep: bool = False) -> None:
