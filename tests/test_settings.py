@@ -36,12 +36,16 @@ def test_what_the_editor_makes_is_recorded_and_goes_on_as_it_was_begun() -> None
     assert fluent.resolved().results()["edits"] == "fluent"
     assert CounterfactSettings(**options).resolved({"edits": "fluent"}).edits == "fluent"  # type: ignore[arg-type]
     assert CounterfactSettings(**options).resolved({}).edits == "any"  # type: ignore[arg-type]
-    held_out = CounterfactSettings(**options, held_out=3, edits="fluent")  # type: ignore[arg-type]
-    assert held_out.resolved().edits == "fluent"
+    held_out = CounterfactSettings(**options, held_out=3, edits="fluent", lexicon="shots")  # type: ignore[arg-type]
+    assert (held_out.resolved().edits, held_out.resolved().lexicon) == ("fluent", "shots")
+    shots = CounterfactSettings(**options, lexicon="shots").resolved({"lexicon": "source"})  # type: ignore[arg-type]
+    assert shots.lexicon == "shots", "what is said otherwise is refused, not forgotten"
 
 
 def test_an_llms_edits_are_not_the_editors_but_where_it_stands_in() -> None:
     with pytest.raises(UsageError, match="--edits is for the editor"):
         CounterfactSettings(model="m", edits="fluent")
+    with pytest.raises(UsageError, match="--lexicon is for the editor"):
+        CounterfactSettings(model="m", lexicon="shots")
     assert CounterfactSettings(model="m", teacher="t", fallback="editor", edits="fluent").resolved().edits == "fluent"
     assert CounterfactSettings(model="m").resolved().edits == "any"

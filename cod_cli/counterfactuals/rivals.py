@@ -20,7 +20,7 @@ from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.counterfactuals.ledger import Ledger
 from cod_cli.counterfactuals.verify import Candidate, Verdict, Verifier, assign_targets, read_by
 from cod_cli.data.draw import Draws
-from cod_cli.data.heldout import columns_in_texts, training_texts
+from cod_cli.data.heldout import columns_in_texts, editor_texts, training_texts
 from cod_cli.data.source import Row
 from cod_cli.metrics import softmax
 from cod_cli.mixes import RIVALS, select
@@ -170,8 +170,8 @@ def _writers_again(material: Material, *, first: bool) -> list[Generator]:
 
 
 def _editor(material: Material, choice: Choice) -> Generator:
-    edits = material.recorded.get("edits", "any")
-    return open_editor(material.teacher, training_texts(material.run), choice, edits=edits)
+    words, edits = material.recorded.get("lexicon", "source"), material.recorded.get("edits", "any")
+    return open_editor(material.teacher, editor_texts(material.run, words), choice, words=words, edits=edits)
 
 
 def pool_rows(rows: Sequence[Row], labels: Sequence[str], teacher: Teacher, kind: str) -> list[Counterfactual]:

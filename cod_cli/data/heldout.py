@@ -262,6 +262,11 @@ def columns_in_texts(run: Run) -> Sequence[str]:
     return names if len(names) > 1 else ()
 
 
+def editor_texts(run: Run, words: str) -> list[str]:
+    """The texts that the editor may learn words from: of the ``source``, else the shots alone."""
+    return training_texts(run) if words == "source" else [shot.text for shot in run.shots.read()]
+
+
 def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     """At most n texts of the split that the shots were drawn from, in an order that the seed alone decides.
 

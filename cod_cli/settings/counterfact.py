@@ -15,6 +15,7 @@ from cod_cli.settings.shared import DRY_RUN, LLMOptions
 EDITED = 16
 Generator = Literal["openai", "editor", "file"]
 Edits = Literal["any", "fluent"]
+Words = Literal["source", "shots", "teacher"]
 # What the editor makes unless told otherwise.
 EDITS: Edits = "any"
 
@@ -23,12 +24,14 @@ EDITS: Edits = "any"
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`.
 
-    ``target``, ``per_shot``, ``semifactuals`` and ``edits`` are None where nobody has said them: `resolved` says what
-    that means.
+    ``target``, ``per_shot``, ``semifactuals``, ``edits`` and ``lexicon`` are None where nobody has said them:
+    `resolved` says what that means.
     """
 
     # What a manifest of a version without these options stands for.
-    BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType({"per_shot": 1, "semifactuals": 0, "edits": "any"})
+    BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"per_shot": 1, "semifactuals": 0, "edits": "any", "lexicon": "source"}
+    )
 
     generator: Annotated[
         Generator,
@@ -47,6 +50,14 @@ class CounterfactSettings(LLMOptions):
         option(
             help="What the editor puts in for a word: any near one, or, fluent, only one of its part of speech, as far"
             " as the source's texts tell, and no foreign word; names stay.",
+            panel=LLM,
+        ),
+    ] = None
+    lexicon: Annotated[
+        Words | None,
+        option(
+            help="Where the editor's words are from: source, the texts that the shots were drawn from (the default,"
+            " which needs no labels, but more than the shots); shots, these alone; teacher, its vocabulary.",
             panel=LLM,
         ),
     ] = None
@@ -130,11 +141,12 @@ class CounterfactSettings(LLMOptions):
                 f"--fallback closes what an LLM leaves open, and --generator {self.generator} is none",
                 "leave --fallback out",
             )
-        if self.edits == "fluent" and not self.edited:
-            raise UsageError(
-                f"--edits is for the editor's, and --generator {self.generator} is none",
-                "leave --edits out, or add --generator editor",
-            )
+        for name in ("edits", "lexicon"):
+            if getattr(self, name) not in (None, self.BEFORE[name]) and not self.edited:
+                raise UsageError(
+                    f"--{name} is for the editor, and --generator {self.generator} is none",
+                    f"leave --{name} out, or add --generator editor",
+                )
         if self.fallback and not self.teacher:
             raise UsageError(f"--fallback {self.fallback} needs a teacher to guide it", "add --teacher")
 
@@ -158,10 +170,10 @@ class CounterfactSettings(LLMOptions):
             fresh = {"per_shot": 1, "semifactuals": None if self.per_shot is None else self.per_shot}
         if not self.teacher:
             fresh = {**fresh, "semifactuals": 0}
-        unsaid = {"target": "balanced", **fresh, "edits": EDITS if self.edited else "any"}
+        unsaid = {"target": "balanced", **fresh, "edits": EDITS if self.edited else "any", "lexicon": "source"}
         if recorded is not None:
             unsaid = {"target": "nearest", **self.BEFORE} | {k: v for k, v in recorded.items() if k in unsaid}
-        said: dict[str, Any] = {"target": self.target, "edits": self.edits}
+        said: dict[str, Any] = {"target": self.target, "edits": self.edits, "lexicon": self.lexicon}
         if self.held_out is None:
             said |= {"per_shot": self.per_shot, "semifactuals": self.semifactuals}
         return dataclasses.replace(self, **unsaid | {name: value for name, value in said.items() if value is not None})
@@ -170,5 +182,5 @@ class CounterfactSettings(LLMOptions):
         """As elsewhere; what is still left open is no setting."""
         values = super().results()
         names = ("per_shot", "semifactuals") if self.per_shot is None else ()
-        left_open = {name for name in ("target", "edits", *names) if values[name] is None}
+        left_open = {name for name in ("target", "edits", "lexicon", *names) if values[name] is None}
         return {name: value for name, value in values.items() if name not in left_open}

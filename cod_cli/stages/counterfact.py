@@ -19,7 +19,7 @@ from cod_cli.counterfactuals.quality import NEAR_COPIES, ContrastSummary, Qualit
 from cod_cli.counterfactuals.rounds import Terms, fill, forget_empty_start
 from cod_cli.counterfactuals.verify import Judge, Readings, Verifier, assign_targets, load_judge, read_by
 from cod_cli.data.files import open_table
-from cod_cli.data.heldout import columns_in_texts, hold_out, training_texts
+from cod_cli.data.heldout import columns_in_texts, editor_texts, hold_out
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
@@ -303,8 +303,15 @@ def _generators(
     """Who writes, in order: the second closes what the first has left open."""
 
     def editor() -> Editor:
-        columns, edits = columns_in_texts(run), settings.edits or "any"
-        return open_editor(teacher, training_texts(run), edits=edits, oracle=witness, columns=columns)
+        words, edits = settings.lexicon or "source", settings.edits or "any"
+        return open_editor(
+            teacher,
+            editor_texts(run, words),
+            words=words,
+            edits=edits,
+            oracle=witness,
+            columns=columns_in_texts(run),
+        )
 
     if settings.generator == "openai":
         with open_generator(files.replies, settings, labels, session) as llm:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cod_cli.counterfactuals.edits import words
 from cod_cli.counterfactuals.generators import editor
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.settings.counterfact import CounterfactSettings
@@ -142,6 +143,17 @@ def test_what_the_mix_cod_did_not_need_is_made_by_a_later_run(run: Run, teacher_
     write(run, teacher_folder)
     assert {row.shot_id for row in run.semifactuals.read()} == {shot.id for shot in run.shots.read()}
     assert [row for row in run.counterfactuals.read() if row.id == firsts[0].id] == firsts[:1]
+
+
+def test_with_the_shots_words_nothing_else_is_put_in(run: Run, teacher_folder: Path) -> None:
+    write(run, teacher_folder, lexicon="shots")
+    known = {word.lower() for shot in run.shots.read() for word in words(shot.text)}
+    rows = [*run.counterfactuals.read(), *run.semifactuals.read()]
+    assert rows
+    assert {word.lower() for row in rows for word in words(row.text)} <= known
+    assert run.counterfactuals.require().settings["lexicon"] == "shots"
+    with pytest.raises(CodError, match="lexicon: shots → teacher"):
+        write(run, teacher_folder, lexicon="teacher")
 
 
 def test_force_archives_the_semifactuals_too(run: Run, teacher_folder: Path) -> None:

@@ -242,6 +242,10 @@ def test_variants_of_the_editor_are_as_fluent_as_the_cfes(kind: str, with_cfes: 
         [writer] = writers_of(kind, Material(with_cfes, with_cfes.shots.read(), LABELS, teacher, recorded), 0)
         assert isinstance(writer, editor.Editor)
         assert (writer.lexicon.classes is not None) == gated
+    shots = {word.lower() for shot in with_cfes.shots.read() for word in words(shot.text)}
+    [writer] = writers_of(kind, Material(with_cfes, [], LABELS, teacher, {**recorded, "lexicon": "shots"}), 0)
+    assert isinstance(writer, editor.Editor)
+    assert set(writer.lexicon.words) <= shots
 
 
 def test_the_unverified_first_edit_is_the_gradients_own(with_cfes: Run) -> None:

@@ -24,7 +24,7 @@ from cod_cli.metrics import flips
 from cod_cli.models.inference import encode, pad
 from cod_cli.models.load import Classifier
 from cod_cli.records import Shot
-from cod_cli.settings.counterfact import Edits
+from cod_cli.settings.counterfact import Edits, Words
 from cod_cli.teachers.base import Oracle, Teacher
 from cod_cli.teachers.local import WhiteBoxTeacher
 
@@ -64,31 +64,38 @@ class Lexicon:
         return normalize(vectors, dim=-1) @ normalize(self.vectors, dim=-1).T
 
 
-def build_lexicon(classifier: Classifier, texts: Sequence[str], edits: Edits = "any") -> Lexicon:
-    """The words that stand at least three times in ``texts`` and are one token of the classifier's tokenizer.
+def build_lexicon(
+    classifier: Classifier, texts: Sequence[str], words: Words = "source", edits: Edits = "any"
+) -> Lexicon:
+    """The words that are one token of the classifier's tokenizer, and stand at least three times in ``texts``.
 
-    With few texts the tokenizer's own whole words serve, WordPiece, BPE and SentencePiece alike. With ``edits`` fluent
-    it knows which of them are of a kind.
+    Args:
+        classifier: whose embeddings they get.
+        texts: what to learn from.
+        words: ``source``: where the texts have few, the tokenizer's own whole words serve, WordPiece, BPE and
+            SentencePiece alike; ``teacher``: these always; ``shots``: all words of the texts, and no others.
+        edits: with ``fluent`` the lexicon knows which of its words are of a kind, as far as the texts tell.
     """
-    words = _frequent_words(texts)
-    tokens = _single_tokens(classifier, words)
-    if len(tokens) < ENOUGH:
+    tokens: dict[str, int] = {}
+    if words != "teacher":
+        tokens = _single_tokens(classifier, _words_in(texts, SEEN_AT_LEAST if words == "source" else 1))
+    if words == "teacher" or (words == "source" and len(tokens) < ENOUGH):
         tokens |= _single_tokens(classifier, _vocabulary_words(classifier))
     table = cast(Tensor, classifier.model.get_input_embeddings().weight).detach()
-    ids = torch.tensor(list(tokens.values()), device=table.device)
+    ids = torch.tensor(list(tokens.values()), dtype=torch.long, device=table.device)
     vectors = table[ids].float()
     return Lexicon(tuple(tokens), vectors, learn_classes(list(tokens), vectors, texts) if edits == "fluent" else None)
 
 
-def _frequent_words(texts: Iterable[str]) -> list[str]:
-    """Words in lower case; those mostly written with a capital are names."""
+def _words_in(texts: Iterable[str], times: int) -> list[str]:
+    """Words in lower case that stand there so often; those mostly written with a capital are names."""
     seen: Counter[str] = Counter()
     capital: Counter[str] = Counter()
     for text in texts:
         for word in (token.text for token in tokenize(text) if token.text.isalpha()):
             seen[word.lower()] += 1
             capital[word.lower()] += word != word.lower()
-    return [word for word, n in seen.items() if n >= SEEN_AT_LEAST and capital[word] <= n / 2 and len(word) > 1]
+    return [word for word, n in seen.items() if n >= times and capital[word] <= n / 2 and len(word) > 1]
 
 
 def _vocabulary_words(classifier: Classifier) -> list[str]:
@@ -348,17 +355,19 @@ def open_editor(
     texts: Sequence[str],
     choice: Choice = "smallest",
     *,
+    words: Words = "source",
     edits: Edits = "any",
     oracle: Oracle | None = None,
     columns: Sequence[str] = (),
 ) -> Editor:
-    """The editor for a teacher whose weights are at hand; ``texts`` are those whose words it may use.
+    """The editor for a teacher whose weights are at hand; ``texts`` are those that it learns words from.
 
-    ``edits``: see `build_lexicon`; ``choice``, ``oracle``, ``columns``: see `Editor`.
+    ``words``, ``edits``: see `build_lexicon`; ``choice``, ``oracle``, ``columns``: see `Editor`.
     """
     if not isinstance(teacher, WhiteBoxTeacher):
         raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
-    return Editor(teacher, build_lexicon(teacher.classifier, texts, edits), choice, oracle=oracle, columns=columns)
+    lexicon = build_lexicon(teacher.classifier, texts, words, edits)
+    return Editor(teacher, lexicon, choice, oracle=oracle, columns=columns)
 
 
 def _score(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Edit:

@@ -116,7 +116,7 @@ def learn_classes(words: Sequence[str], vectors: Tensor, texts: Sequence[str]) -
     """Learn from ``texts`` which of a lexicon's ``words``, with their input embeddings ``vectors``, are of a kind."""
     read = [tokenize(text) for text in texts[:ENOUGH_TEXTS]]
     common = _common_letters(read)
-    usable = torch.tensor([common.issuperset(word) for word in words] if common else [True] * len(words))
+    usable = torch.tensor([common is None or common.issuperset(word) for word in words], dtype=torch.bool)
     rules = WordClasses(_names(read), usable.to(vectors.device))
     counts = _neighbours(words, read)
     if np.count_nonzero(counts.sum(1)) < ENOUGH_WORDS:
@@ -141,10 +141,11 @@ def _names(texts: Iterable[Sequence[Token]]) -> Names:
     return Names(seen, capital, telling=0 < capital.total() < seen.total() / 2)
 
 
-def _common_letters(texts: Iterable[Sequence[Token]]) -> set[str]:
-    """The letters of the source's language, in lower case."""
+def _common_letters(texts: Iterable[Sequence[Token]]) -> set[str] | None:
+    """The letters of the source's language, in lower case; None where the texts are too few to have all of them."""
     letters = Counter(letter for tokens in texts for token in tokens for letter in token.text.lower())
-    return {letter for letter, n in letters.items() if n >= FOREIGN * letters.total()}
+    rarest = FOREIGN * letters.total()
+    return {letter for letter, n in letters.items() if n >= rarest} if rarest >= 1 else None
 
 
 def _neighbours(words: Sequence[str], texts: Sequence[Sequence[Token]]) -> np.ndarray:

@@ -14,6 +14,7 @@ from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.load import load_classifier
 from cod_cli.records import Shot
+from cod_cli.settings.counterfact import Edits
 from cod_cli.settings.shared import TeacherSpec
 from cod_cli.teachers.local import WhiteBoxTeacher
 from cod_cli.teachers.open import load_teacher
@@ -82,6 +83,23 @@ def test_only_words_seen_three_times_may_be_put_in(teacher_folder: Path, monkeyp
     classifier = load_classifier(str(teacher_folder))
     monkeypatch.setattr(editor, "ENOUGH", 1)
     assert build_lexicon(classifier, ["good good good bad bad"]).words == ("good",)
+
+
+def test_the_words_are_those_of_the_source_of_the_shots_or_of_the_teacher(teacher_folder: Path) -> None:
+    classifier, texts = load_classifier(str(teacher_folder)), ["the film is good", "the light is bad , bad , bad ."]
+    vocabulary_words = set(build_lexicon(classifier, [], "teacher").words)
+    assert {"awful", "sister"} < vocabulary_words
+    assert set(build_lexicon(classifier, texts, "shots").words) == {"the", "film", "is", "good", "light", "bad"}
+    assert set(build_lexicon(classifier, texts, "teacher").words) == vocabulary_words
+    assert set(build_lexicon(classifier, texts, "source").words) == vocabulary_words, "they are too few"
+
+
+def test_without_any_word_there_is_nothing_to_put_in(teacher_folder: Path) -> None:
+    request = EditRequest(Shot(id="d", text="the film is bad .", label="negative"), "positive", 1)
+    kinds: tuple[Edits, ...] = ("any", "fluent")
+    for edits in kinds:
+        [proposal] = open_editor(teacher_in(teacher_folder), ["!"], words="shots", edits=edits).propose([request])
+        assert (proposal.texts, proposal.status) == ((), "empty")
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta", "qwen2"])

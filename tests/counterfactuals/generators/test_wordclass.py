@@ -77,8 +77,10 @@ def test_capitals_say_nothing_where_every_word_or_none_has_one(write: "type[str]
 
 def test_a_word_with_letters_that_the_source_does_not_use_is_foreign() -> None:
     words = ["lamo", "lamó", "ламо"]
-    found = learn_classes(words, vectors(words), texts())
+    found = learn_classes(words, vectors(words), texts(800))
     assert found.alike(["tiro"], vectors(["tiro"])).tolist() == [[True, False, False]]
+    few = learn_classes(["quast"], vectors(["quast"]), texts(4))
+    assert few.alike(["tiro"], vectors(["tiro"])).all(), "they need not have every letter"
 
 
 def test_with_few_texts_it_says_that_parts_of_speech_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
