@@ -236,9 +236,12 @@ class Score(SparseRecord):
     ``boundary_agreement`` is over all held-out pairs, ``boundary_by_generator`` over those of each who wrote some.
     ``f1`` is that of each class, in the order of the manifest's labels; a file of an older version lacks it.
     ``usage`` (prompt_tokens, completion_tokens) and ``cost`` are what an LLM that is scored itself has taken.
+    ``rows_per_second`` is how many texts a student decided then and there.
     """
 
-    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"boundary_by_generator", "f1", "usage", "cost"})
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset(
+        {"boundary_by_generator", "f1", "usage", "cost", "rows_per_second"}
+    )
 
     student: str
     method: str | None
@@ -264,6 +267,7 @@ class Score(SparseRecord):
     f1: dict[str, float] | None = None
     usage: dict[str, int] | None = None
     cost: float | None = None
+    rows_per_second: float | None = None
 
 
 class Prediction(Record):

@@ -22,6 +22,11 @@ from cod_cli.errors import CodError
 PIPED_WIDTH = 200
 
 
+# Columns from which on there is room for whatever a training tells of itself.
+WIDE = 120
+WIDE_BAR, NARROW_BAR, LONGEST_NAME = 40, 16, 32
+
+
 class Advance(Protocol):
     """Tells a progress display that ``steps`` more are done; ``detail`` is shown beside it."""
 
@@ -64,6 +69,11 @@ class Ui:
             package.handlers = before
             package.setLevel(level)
 
+    @property
+    def wide(self) -> bool:
+        """Whether there is room for more than the most needed beside a bar."""
+        return self._err.width >= WIDE
+
     def note(self, text: str) -> None:
         """A plain message on stderr, not shown with ``-q``."""
         if not self.quiet:
@@ -104,16 +114,69 @@ class Ui:
         # Here and not above: `cod --help` draws no bar and is to be quick.
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        bar_width = WIDE_BAR if self.wide else NARROW_BAR
+        name = shortened(description, LONGEST_NAME)
+        # Rich would make room for what is too long by leaving out the count and the time.
+        room = self._err.width - len(name) - bar_width - len(f"{total}/{total}") - len("0:00:00") - 4
         columns = (
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=self._err, transient=True) as bar:
-            task = bar.add_task(description, total=total, detail="")
-            yield lambda steps=1, *, detail="": bar.update(task, advance=steps, detail=detail)
+            task = bar.add_task(name, total=total, detail="")
+            yield lambda steps=1, *, detail="": bar.update(task, advance=steps, detail=shortened(detail, room))
+
+    @contextmanager
+    def whole(self, description: str) -> Iterator["Whole"]:
+        """One bar, in per cent, over work whose parts would each draw one of their own."""
+        with self.progress(description, total=100) as advance:
+            yield Whole(self, advance)
+
+
+class Whole(Ui):
+    """A Ui for the parts of some work: their progress moves one bar, their warnings are shown, their notes are not."""
+
+    def __init__(self, ui: Ui, advance: Advance) -> None:
+        super().__init__(quiet=True, as_json=ui.as_json)
+        self._advance = advance
+        # Warnings stand above the bar that this console draws.
+        self._err = ui._err
+        self._from = self._to = self._at = 0.0
+        self._detail = self._by = ""
+
+    @contextmanager
+    def part(self, share: float, detail: str, by: str) -> Iterator[None]:
+        """What takes this share in [0, 1] of the whole.
+
+        Args:
+            share: of the whole's time.
+            detail: stands beside the bar.
+            by: how the descriptions begin of the progress that moves the bar over this part.
+        """
+        self._from, self._to, self._detail, self._by = self._to, self._to + share, detail, by
+        self._move(self._from)
+        yield
+        self._move(self._to)
+
+    @contextmanager
+    def progress(self, description: str, *, total: int | None = None) -> Iterator[Advance]:
+        """Moves the bar over the part if it is the one to do so."""
+        done = 0
+
+        def advance(steps: int = 1, *, detail: str = "") -> None:
+            nonlocal done
+            done += steps
+            if total and description.startswith(self._by):
+                self._move(self._from + (self._to - self._from) * min(1.0, done / total))
+
+        yield advance
+
+    def _move(self, to: float) -> None:
+        before, self._at = round(100 * self._at), max(self._at, to)
+        self._advance(round(100 * self._at) - before, detail=self._detail)
 
 
 class _Messages(logging.Handler):
@@ -188,6 +251,11 @@ def printable(text: str) -> Text:
     """Text from data or an LLM as it may be shown: never markup, control characters made visible."""
     shown = "".join(char if char == "\n" or char.isprintable() else f"\\x{ord(char):02x}" for char in text)
     return Text(shown)
+
+
+def shortened(text: str, room: int) -> str:
+    """A text that takes no more room than there is, an ellipsis where it was cut."""
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"[: max(0, room)]
 
 
 MISSING = "-"

@@ -3,14 +3,16 @@
 import io
 import json
 import logging
+import re
 from datetime import date
 from typing import Any
 
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from cod_cli.errors import CodError
-from cod_cli.ui import PIPED_WIDTH, Ui, printable
+from cod_cli.ui import PIPED_WIDTH, Ui, printable, shortened
 
 
 def test_results_go_to_stdout_and_messages_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,3 +138,57 @@ def test_json_is_ascii_where_the_stream_is_no_utf_8(monkeypatch: pytest.MonkeyPa
     Ui(as_json=True).json({"text": "很好"})
     stream.flush()
     assert json.loads(stream.buffer.getvalue()) == {"text": "很好"}  # type: ignore[attr-defined]
+
+
+def bar_at(width: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Ui, io.StringIO]:
+    """A Ui on a terminal of so many columns, and what it writes there."""
+    file = io.StringIO()
+    monkeypatch.setattr(
+        "cod_cli.ui._console", lambda _: Console(file=file, width=width, force_terminal=True, color_system=None)
+    )
+    return Ui(), file
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_bar_count_and_time_left_stay_whatever_else_there_is_to_say(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui, file = bar_at(width, monkeypatch)
+    with ui.progress("Training a student of a long name that nobody reads", total=320) as advance:
+        for _ in range(160):
+            advance(1, detail="loss 24.278  and many more things that would need room " * 3)
+    last = file.getvalue().splitlines()[-1]
+    drawn = [line for line in file.getvalue().replace("\r", "\n").splitlines() if "160/320" in line]
+    assert drawn, last
+    assert all("━" in line and ":" in line and len(plain(line)) <= width for line in drawn)
+
+
+def plain(line: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)
+
+
+def test_the_parts_of_some_work_move_one_bar_and_only_by_what_leads_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ui, "line_every", 0.0)
+    with Ui().whole("Demo") as whole:
+        with whole.part(0.4, "teaching", by="Training"):
+            whole.note("not shown")
+            whole.warn("beware")
+            with whole.progress("Reading", total=1) as advance:
+                advance()
+            with whole.progress("Training t", total=2) as advance:
+                advance()
+        with whole.part(0.6, "scoring", by="Scoring"):
+            pass
+    said = capsys.readouterr().err.splitlines()
+    assert said[:4] == ["Demo (100) …", "Demo: 0 of 100, teaching", "warning: beware", "Demo: 20 of 100, teaching"]
+    assert said[-1] == "Demo: 100 of 100, scoring"
+    assert "not shown" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "shown"), [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("abcd", 1, "…"), ("abcd", 0, ""), ("a", -2, "")]
+)
+def test_a_text_takes_no_more_room_than_there_is(text: str, room: int, shown: str) -> None:
+    assert shortened(text, room) == shown

@@ -5,6 +5,7 @@ All of it reads well at 80 columns and when it is piped; numbers are never cut s
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.console import Group as Stack
@@ -15,12 +16,15 @@ from cod_cli.counterfactuals import edits
 from cod_cli.counterfactuals.quality import QualityReport
 from cod_cli.evaluation.arms import Arm, Reached, arms, base_name
 from cod_cli.evaluation.scores import MAJORITY, TEACHER
-from cod_cli.metrics import METRICS, Metric, Summary
+from cod_cli.metrics import METRICS, Metric
 from cod_cli.records import Attempt, Calibration, Counterfactual, Score, Student
 from cod_cli.report.rendering import Column, Group, Row, Table, exact, measure, plain, text, to_rich
 from cod_cli.report.tables import OTHER_CAPTION, Line, by_class, parts_of, spread
 from cod_cli.report.tables import quality as quality_table
 from cod_cli.ui import CUT_CAPTION, CUT_MARK, OTHER_MARK, printable
+
+if TYPE_CHECKING:
+    from cod_cli.stages.demo import DemoResult
 
 # Rows by true class, then by the class that is decided for.
 Counts = Sequence[Sequence[int]]
@@ -189,13 +193,13 @@ def sentences(lines: Sequence[str]) -> RenderableType:
     return printable("\n".join(f"{line}." for line in lines))
 
 
-def demo(teacher: Score, reached: Mapping[str, Summary], k: int) -> RenderableType:
-    """Accuracy of the teacher, of plain KD and of KD+CoD, mean and deviation over the seeds."""
-    names = {"shots": f"KD: {k} real rows", "cod": f"KD+CoD: {k} rows, half of them counterfactuals"}
-    rows = [Row([text(TEACHER), measure(teacher.accuracy, percent=True), text("")])]
-    rows += [Row([text(names[mix]), spread(found, "accuracy"), exact(found.n)]) for mix, found in reached.items()]
+def demo(result: "DemoResult") -> RenderableType:
+    """Accuracy of teacher, majority and students, mean and deviation over the seeds."""
+    rows = [Row([text(line.what), spread(line.accuracy, "accuracy"), exact(line.accuracy.n)]) for line in result.lines]
+    rows.insert(1, Row([text("always the same class"), measure(result.majority, percent=True), text("")]))
     columns = [Column("", words=True), Column("accuracy %"), Column("seeds")]
-    return to_rich(Table(f"{teacher.task}, {teacher.split}: {teacher.n:,} rows, k = {k}", columns, [Group(rows)]))
+    title = f"{result.teacher.task}, {result.teacher.split}: {result.teacher.n:,} rows, k = {result.k}"
+    return to_rich(Table(title, columns, [Group(rows)], f"{OTHER_CAPTION}\n{CUT_CAPTION}"))
 
 
 STYLES = {"removed": "red strike", "added": "green"}

@@ -305,14 +305,16 @@ def cache(result: CacheResult) -> RenderableType:
 
 
 def demo(result: DemoResult) -> RenderableType:
-    """Teacher, plain KD and KD+CoD side by side, some pairs, and where to look next."""
+    """Some pairs, the five lines and a sentence each, the page, and where to look next."""
+    said = f"{result.agreed} of {result.made} counterfactuals flip the teacher and a judge agrees"
     return Group(
-        Text("Some of the counterfactuals, each of which flips the teacher:", style="bold"),
+        Text(f"{said} (a linear head on the encoder as it was){': some of them' * bool(result.pairs)}", style="bold"),
         tables.pairs([(row, shot.text) for shot, row in result.pairs[:EXAMPLES]]),
-        tables.demo(result.teacher, {arm: result.summary(arm) for arm in result.accuracy}, result.k),
+        tables.demo(result),
+        tables.sentences([line.sentence for line in result.lines]),
         Text(),
         _next(
-            f"{result.seconds:.0f} s; everything is in {result.folder}",
+            f"{result.page} shows it all; {result.seconds:.0f} s, {result.size / 1e6:,.0f} MB in {result.folder}",
             f"cod show {quoted(result.folder / 'seed-0')}; cod eval {quoted(result.folder / 'seed-0')}",
         ),
     )

@@ -153,8 +153,9 @@ class StudentEntrant:
         return logits[:, [classifier.labels.index(label) for label in self.labels]]
 
     def made(self) -> Mapping[str, Any]:
-        """How it was trained."""
-        return {name: getattr(self.student, name) for name in _MADE}
+        """How it was trained, and how fast it decides."""
+        made = {name: getattr(self.student, name) for name in _MADE}
+        return made | {"rows_per_second": round(self.pace[self.name], 1)}
 
 
 def student_fingerprint(run: Run, name: str) -> str:

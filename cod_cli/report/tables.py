@@ -325,6 +325,7 @@ COST: Mapping[str, Callable[[Cell], Parts]] = {
     "LLM\ntokens": lambda c: measure(c.cost.tokens, digits=0),
     "cost": lambda c: measure(c.cost.money or None, digits=4),
     "train\ns": lambda c: measure(c.cost.seconds, digits=1),
+    "rows\na second": lambda c: _mean(c, "rows_per_second"),
 }
 
 

@@ -384,7 +384,7 @@ def _train(classifier: Classifier, loader: BatchLoader, plan: Student, shared: _
     ):
         for step in steps:
             history.append(step)
-            advance(1, detail=_detail(step))
+            advance(1, detail=_detail(step, shared.ui.wide))
 
 
 def _objective(classifier: Classifier, loader: BatchLoader, plan: Student, shared: _Shared) -> Objective:
@@ -413,10 +413,11 @@ def _objective(classifier: Classifier, loader: BatchLoader, plan: Student, share
     return ted_objective(classifier, terms, layers, filters)
 
 
-def _detail(step: Step) -> str:
-    terms = {name: getattr(step, name) for name in ("hard", "soft", "layer", "total", "grad_norm")}
-    shown = [f"{name.replace('_', ' ')} {value:.3f}" for name, value in terms.items() if value is not None]
-    return "  ".join([*shown, f"lr {step.lr:.1e}"])
+def _detail(step: Step, wide: bool) -> str:
+    """The loss and, where there is room, its parts; all of it and more stands in the history."""
+    terms = {name: getattr(step, name) for name in ("hard", "soft", "layer")} if wide else {}
+    shown = [f"{name} {value:.3f}" for name, value in terms.items() if value is not None]
+    return "  ".join([f"loss {step.total:.3f}", *shown, *([f"lr {step.lr:.1e}"] if wide else [])])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What tables and pairs look like: on a terminal of 80 columns, without colours, and piped."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from cod_cli.counterfactuals.quality import Work, report
 from cod_cli.evaluation.arms import Reached
 from cod_cli.metrics import Summary
 from cod_cli.records import Attempt, Counterfactual, Student
+from cod_cli.stages.demo import DemoResult, Line
 from tests.records_of import counterfactual, made_student, score
 from tests.terminal import cells, on_terminal, piped
 
@@ -195,10 +197,18 @@ def test_quality_compares_several_prompts() -> None:
     assert "sentiment@1" not in piped(tables.quality(report(Work([], [row]))))
 
 
-def test_the_demo_compares_both_arms_with_the_teacher() -> None:
-    shown = piped(tables.demo(TEACHER, {"shots": Summary(0.593, 0.03, 3), "cod": Summary(0.672, None, 1)}, 16))
-    assert cells(shown, "KD: 16 real rows") == ["59.3", "±", "3.0", "3"]
-    assert cells(shown, "KD+CoD: 16 rows, half of them counterfactuals") == ["67.2", "1"]
+def test_the_demo_compares_its_lines_with_the_teacher_and_with_always_the_same_class() -> None:
+    lines = [
+        Line("teacher", "teacher", Summary(0.946, None, 1), ""),
+        Line("kd-shots", "KD: 16 tweets", Summary(0.593, 0.03, 3), ""),
+        Line("lwd-all-cut", "default, cut ‡ †", Summary(0.672, None, 1), ""),
+    ]
+    result = DemoResult(Path("d"), 16, TEACHER, 0.5, tuple(lines), (), 0, 0, Path("p"), 1, 1.0)
+    shown = piped(tables.demo(result))
+    assert cells(shown, "always the same class") == ["50.0"]
+    assert cells(shown, "KD: 16 tweets") == ["59.3", "±", "3.0", "3"]
+    assert cells(shown, "default, cut ‡ †") == ["67.2", "1"]
+    assert max(map(len, on_terminal(tables.demo(result), color_system=None).splitlines())) <= 80
 
 
 # Sweeps, confusion

@@ -7,6 +7,7 @@ import pytest
 from cod_cli.report import tables
 from cod_cli.report.comparison import compare
 from cod_cli.report.results import read_evidence
+from cod_cli.store.run import Run
 from tests.report.evidence_of import predicted, rescore, scored_run, trained
 from tests.terminal import on_terminal, piped
 
@@ -51,6 +52,16 @@ def test_one_run_alone_has_no_table_of_k(tmp_path: Path) -> None:
     text = shown(tmp_path)
     assert text.startswith("sst2, validation: means over seeds")
     assert "not tested (n = 1)" in text
+
+
+def test_rows_a_second_stand_beside_what_a_student_took_where_they_were_measured(runs: Path) -> None:
+    assert "a second" not in shown(runs)
+    for seed, pace in enumerate((200.0, 300.0, 400.0)):
+        rescore(Run(runs / f"k16-s{seed}"), "kd-cod", rows_per_second=pace)
+    text = shown(runs)
+    assert "a second" in text
+    assert line(text, "sst2 16 kd-cod", "What a student took").split()[-1] == "300"
+    assert line(text, "sst2 16 kd-shots", "What a student took").split()[-1] == "-"
 
 
 def test_arms_of_another_budget_and_cut_ones_are_marked_and_explained(runs: Path) -> None:

@@ -360,7 +360,7 @@ def test_an_unequal_budget_is_refused_unless_it_is_called_one() -> None:
 def test_a_mix_that_would_train_on_other_rows_fails_the_run(
     run: Run, student_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cod_cli.training.trainset.select", lambda mix, shots, rows: [[shot] for shot in shots[1:]])
+    monkeypatch.setattr("cod_cli.training.trainset.select", lambda mix, shots, *_: [[shot] for shot in shots[1:]])
     with pytest.raises(CodError, match="--mix cod would train on 3 rows"):
         train(run, student_folder, mix="cod")
     assert run.student_names() == []

@@ -700,6 +700,9 @@ def test_a_verdict_tells_size_distance_and_speed_of_the_best_student(run: Run, t
     assert best.startswith(f"{said}; 1.5M parameters, ")
     assert best.endswith(" texts a second here")
     assert "second" not in run_eval(run).verdicts[0]  # nobody was asked anything
+    pace = {score.student: score.rows_per_second for score in run.scores.read()}
+    assert pace.pop("kd-shots") > 0
+    assert set(pace.values()) == {None}
 
 
 def test_students_of_other_settings_are_not_averaged(run: Run) -> None:
