@@ -11,14 +11,18 @@ from cod_cli.errors import CodError, UsageError
 if TYPE_CHECKING:  # Settings import this module, and `cod --help` needs no pydantic.
     from cod_cli.records import Counterfactual, Shot
 
-MIXES = ("all", "contrast", "cod", "shots")
+MIXES = ("all", "contrast", "pool", "cod", "shots")
 # Those that train on contrast sets: shots among small edits of them, some that turn the teacher and some that do not.
 CONTRAST = ("all", "contrast")
+# Those that train on texts without labels, where the run has some.
+POOL = ("all", "pool")
 # How the families of contrast sets are put together: see `select`.
 Families: TypeAlias = Literal["balanced", "together", "one-cfe", "cfes", "semifactuals"]
 # Optimiser steps on contrast sets, however many rows they have: 40, an epoch's worth for eight shots forty times, leave
-# most of 500 rows unseen; at 320 accuracy has levelled off, and 640 gain nothing.
+# most of 500 rows unseen; at 320 accuracy has levelled off, and 640 gain nothing. A pool of 500 texts takes as many.
 ENOUGH_STEPS = 320
+# With a pool beside contrast sets each of the two is seen as often as it is alone.
+ENOUGH_STEPS_FOR_TWO = 2 * ENOUGH_STEPS
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ RIVALS: Mapping[str, Kind] = MappingProxyType(
         for kind in (
             Kind("eda", "the shot with words exchanged, put in, swapped or left out (EDA)"),
             Kind("aeda", "the shot with punctuation marks put in (AEDA)"),
-            Kind("pool", "other real texts, labelled by the teacher", real=True),
+            Kind("pool-rows", "other real texts, labelled by the teacher", real=True),
             Kind("pool-queries", "a real text for each query that the CFEs cost", real=True, other_budget=True),
             Kind(
                 "random-edits",
@@ -64,21 +68,28 @@ RIVALS: Mapping[str, Kind] = MappingProxyType(
 )
 
 
-# Those that train on many small edits of each shot: row by row, for `--steps`.
+# Those that train on many small edits of each shot.
 EDITS = frozenset({*CONTRAST} | {kind.name for kind in RIVALS.values() if kind.many})
+# Those that train on many rows, such edits or a pool: row by row, for `--steps`.
+MANY = EDITS | {*POOL}
 # Every table marks these, and no contrast counts them as a win.
-OTHER_BUDGET = frozenset({*CONTRAST} | {kind.name for kind in RIVALS.values() if kind.other_budget})
+OTHER_BUDGET = frozenset({*CONTRAST, *POOL} | {kind.name for kind in RIVALS.values() if kind.other_budget})
+
+
+# What version 0.1 called them; its files and command lines still do.
+OLD_NAMES: Mapping[str, str] = MappingProxyType({"pool": "pool-rows"})
 
 
 def rival_named(name: str) -> Kind:
-    """The rival of that kind.
+    """The rival of that kind, which may be called as in version 0.1.
 
     Raises:
         UsageError: there is none.
     """
-    if name not in RIVALS:
+    kind = RIVALS.get(OLD_NAMES.get(name, name))
+    if kind is None:
         raise UsageError(f"there is no rival {name!r}", f"choose from: {', '.join(RIVALS)}")
-    return RIVALS[name]
+    return kind
 
 
 def require_mix(mix: str) -> None:
@@ -95,19 +106,20 @@ def select(
 ) -> list[list[TrainingRow]]:
     """The groups of rows that a mix trains on, in the order of the shots.
 
-    ``shots`` takes the k shots. ``all`` and ``contrast`` take of each shot's family (the shot, its CFEs and its
-    semifactuals) as many rows of every class as there are of the rarest, each row a group by itself; a family of one
-    class only keeps its shot. ``cod`` always takes exactly k rows: it walks the shots and takes each with its CFEs, one
-    of a class; at the first group that does not fit, the rows still free go to that shot and the next ones, alone. A
-    row whose shot is not there is left out. A rival takes its rows in the place of CFEs; of real texts, made from no
-    shot, k/2 beside as many shots, or all beside all where the budget is another; of many edits all, each by itself.
+    ``shots`` takes the k shots, as ``pool`` does, whose texts are made from none and stand beside them. ``all`` and
+    ``contrast`` take of each shot's family (the shot, its CFEs and its semifactuals) as many rows of every class as
+    there are of the rarest, each row a group by itself; a family of one class only keeps its shot. ``cod`` always takes
+    exactly k rows: it walks the shots and takes each with its CFEs, one of a class; at the first group that does not
+    fit, the rows still free go to that shot and the next ones, alone. A row whose shot is not there is left out. A
+    rival takes its rows in the place of CFEs; of real texts, made from no shot, k/2 beside as many shots, or all beside
+    all where the budget is another; of many edits all, each by itself.
 
     Of contrast sets ``families`` says otherwise than ``balanced``: ``together`` leaves each balanced family one group;
     ``one-cfe``, ``cfes`` and ``semifactuals`` take the shot with the CFEs that ``cod`` takes, with all of its CFEs or
     with all of its semifactuals, unbalanced.
     """
     require_mix(mix)
-    if mix == "shots":
+    if mix in ("shots", "pool"):
         return [[shot] for shot in shots]
     if mix in RIVALS and RIVALS[mix].real:
         return _beside(shots, list(derived), everything=mix in OTHER_BUDGET)

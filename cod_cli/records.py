@@ -215,6 +215,17 @@ class Counterfactual(SparseRecord):
         return self.kind == "semifactual"
 
 
+class PoolText(Record):
+    """A text without a label, for the teacher to label.
+
+    ``source`` says where it is from: ``file``, a data source, whose row gives the ``id`` as a shot's does, or ``llm``.
+    """
+
+    id: str
+    text: str
+    source: Literal["file", "llm"]
+
+
 class SoftLabel(Record):
     """The teacher's raw logits for one text, one per class in the manifest's label order."""
 
@@ -228,6 +239,14 @@ class SoftLabel(Record):
     def fits(self, classes: int) -> bool:
         """Whether it has a logit for each of so many classes."""
         return len(self.logits) == classes
+
+
+def _named_as_now(row: Any) -> Any:
+    """A row of before there were pools: what trained on k rows of the mix ``pool`` is the rival ``pool-rows`` now."""
+    if not isinstance(row, dict) or row.get("mix") != "pool" or row.get("rows") is None or row["rows"] != row.get("k"):
+        return row
+    settings = {"settings": row["settings"] | {"mix": "pool-rows"}} if isinstance(row.get("settings"), dict) else {}
+    return row | {"mix": "pool-rows"} | settings
 
 
 class Score(SparseRecord):
@@ -268,6 +287,8 @@ class Score(SparseRecord):
     usage: dict[str, int] | None = None
     cost: float | None = None
     rows_per_second: float | None = None
+
+    _mix_as_now = model_validator(mode="before")(_named_as_now)
 
 
 class Prediction(Record):
@@ -358,6 +379,8 @@ class Student(SparseRecord):
     threads: int
     versions: dict[str, str]
     created: str
+
+    _mix_as_now = model_validator(mode="before")(_named_as_now)
 
     @field_validator("settings")
     @classmethod

@@ -17,6 +17,7 @@ from cod_cli.settings.demo import DemoSettings
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.eval import EvalSettings
 from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.pool import PoolSettings
 from cod_cli.settings.predict import PredictSettings
 from cod_cli.settings.report import ReportSettings
 from cod_cli.settings.rival import RivalSettings
@@ -90,6 +91,15 @@ def rival(run: RunFolder, settings: RivalSettings, ui: Ui) -> None:
     from cod_cli.store.run import Run
 
     _present(ui, "rival", rival(Run(run), settings, ui))
+
+
+@command(app, PoolSettings)
+def pool(run: RunFolder, settings: PoolSettings, ui: Ui) -> None:
+    """Gather texts without labels, for the teacher to label."""
+    from cod_cli.stages.pool import pool
+    from cod_cli.store.run import Run
+
+    _present(ui, "pool", pool(Run(run), settings, ui))
 
 
 @command(app, LabelSettings)

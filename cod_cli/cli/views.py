@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalPlan, EvalResult
     from cod_cli.stages.label import LabelPlan, LabelResult
+    from cod_cli.stages.pool import PoolResult
     from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalResult
     from cod_cli.stages.sample import SampleResult
@@ -153,6 +154,24 @@ def rival(result: RivalResult) -> RenderableType:
     return _next("\n".join(lines), f"{label}; cod distill {folder} --student STUDENT --mix {kind}")
 
 
+def pool(result: PoolResult) -> RenderableType:
+    """How many texts there are, why others are not, and what comes next."""
+    line = f"{result.texts} texts in {result.path}, {result.added} of them new"
+    said = {
+        "empty": "without a text",
+        "one_word": "of one word",
+        "shots": "equal to a shot",
+        "scored": "equal to a row that is scored",
+        "near_copies": "nearly equal to another",
+        "torn": "torn at the end of the file",
+    }
+    left_out = [f"{result.counts[name]:,} {why}" for name, why in said.items() if result.counts.get(name)]
+    lines = [line, *(["left out: " + ", ".join(left_out)] if left_out else [])]
+    if result.counts.get("cut"):
+        lines.append(f"{result.counts['cut']:,} are cut to {result.max_length} words, as many as a model reads tokens")
+    return _next("\n".join(lines), f"cod label {result.run.folder} --teacher T")
+
+
 def label(result: LabelResult | LabelPlan) -> RenderableType:
     """How many rows are labelled and how often the teacher agrees with the shots' labels; or what it would cost."""
     from cod_cli.stages.label import LabelPlan
@@ -162,6 +181,7 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
     counts = result.counts
     also = f", {counts['semifactuals']} semifactuals" if counts.get("semifactuals") else ""
     also += f", {counts['rivals']} rows of rivals" if counts["rivals"] else ""
+    also += f", {counts['pool']} texts of the pool" if counts.get("pool") else ""
     line = (
         f"{counts['shots']} shots{also} and {counts['counterfactuals']} counterfactuals labelled by {result.teacher} "
         f"({counts['new']} new) in {result.run.soft_labels.path}; "

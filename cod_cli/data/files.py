@@ -89,6 +89,11 @@ def _broken_off(error: CodError) -> Iterator[NumberedRow]:
     yield
 
 
+def open_lines(path: Path) -> Rows:
+    """A text file with a text on each line, as a table of one column."""
+    return Rows(str(path), ("text",), lambda _: ((n, {"text": line}) for n, line in enumerate(_decoded_lines(path), 1)))
+
+
 def _open_csv(path: Path, delimiter: str = ",") -> Rows:
     csv.field_size_limit(_LONGEST_FIELD)
     return _open_records(path, _csv_records(path, csv.reader(_decoded_lines(path), delimiter=delimiter, strict=True)))

@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cod_cli.data.draw import shuffled
-from cod_cli.data.source import ONE_FILE, Row, Table, changed_files, eval_splits, load_table, local_path
+from cod_cli.data.source import (
+    ONE_FILE,
+    Row,
+    Table,
+    changed_files,
+    eval_splits,
+    load_table,
+    local_path,
+    splits_of,
+)
 from cod_cli.errors import CodError
-from cod_cli.records import Manifest, Shot
+from cod_cli.records import Counterfactual, Manifest, PoolText, Shot
 from cod_cli.store.run import CounterfactualFiles, Run
 
 log = logging.getLogger(__name__)
@@ -129,9 +138,11 @@ def _scored_table(
 
 
 def trained_texts(run: Run) -> set[str]:
-    """All texts that some student of the run may have seen: shots, counterfactuals, semifactuals and rivals."""
+    """All texts that some student of the run may have seen: shots, counterfactuals, semifactuals, rivals and pool."""
     made = [*run.counterfactuals.peek(), *run.semifactuals.peek(), *run.rival_rows()]
-    return {shot.text.strip() for shot in run.shots.read()} | {row.text.strip() for row in made}
+    texts = [] if run.pool.is_old_rival() else run.pool.peek()
+    rows: list[Shot | Counterfactual | PoolText] = [*run.shots.read(), *made, *texts]
+    return {row.text.strip() for row in rows}
 
 
 def hold_out(
@@ -274,25 +285,29 @@ def draw_pool(run: Run, n: int, seed: str) -> list[Row]:
     `cod counterfact --held-out`. Labels are not looked at. Those for a smaller n are a prefix of those for a larger.
     """
     table = shots_source(run)
-    taken = {shot.text.strip() for shot in run.shots.read()} | _scored_texts(run, table)
-    taken |= {row.text.strip() for held in run.held_out_files() for row in held.shots.peek()}
+    taken = {shot.text.strip() for shot in run.shots.read()} | scored_texts(run)
     ids = _sampled_rows(run)
     free = [row for row in table.rows if row.id not in ids and row.text not in taken]
     return shuffled(free, f"pool {seed}")[:n]
 
 
-def _scored_texts(run: Run, table: Table) -> set[str]:
-    """The texts that students are scored on by default, those in ``table``, the shots' own split, left out.
+def scored_texts(run: Run) -> set[str]:
+    """The texts that students are scored on by default or in pairs that are held out, but for the shots' own split.
 
     Where that is the only split, students are scored on what was not drawn: `rows_to_score` sees to that.
+
+    Raises:
+        CodError: the data source of the shots cannot be read any more.
     """
+    held = {row.text.strip() for files in run.held_out_files() for row in files.shots.peek()}
     sampled = _origin(run).settings
     data = str(sampled["data"])
-    if table.split == ONE_FILE or not set(eval_splits(data)) & set(table.splits):
-        return set()
     try:
+        split, splits = splits_of(data, sampled.get("split"))
+        if split == ONE_FILE or not set(eval_splits(data)) & set(splits):
+            return held
         scored = _scored_table(data, sampled)
     except CodError as error:
         # Without them nobody knows what must not be trained on.
         raise CodError(f"the rows that are scored cannot be read: {error.message}", error.hint) from None
-    return set() if scored.split == table.split else {row.text for row in scored.rows}
+    return held if scored.split == split else held | {row.text for row in scored.rows}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cod_cli.data.columns import LABEL_COLUMN, Labelling, find_labels, find_text_columns, listed, read_text
-from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_table
+from cod_cli.data.files import FORMATS, NumberedRow, Rows, open_lines, open_table
 from cod_cli.data.tasks import TASKS, Task, task_named
 from cod_cli.errors import CodError
 from cod_cli.store.jsonl import file_sha
@@ -128,6 +128,59 @@ def load_table(
     )
 
 
+@dataclass(frozen=True)
+class TextSource:
+    """The texts of one split, to be read one after the other, as often as one likes.
+
+    ``read`` yields for each row the id and the text, None where a built-in task does not take it, or where there is
+    none; it raises what `Rows` raises, a broken connection as a `CodError`. ``labelled``: there are labels beside them.
+    """
+
+    name: str
+    split: str
+    where: str
+    read: Callable[[], Iterator[tuple[str, str | None]]]
+    labelled: bool
+    file: Path | None = None
+
+
+def open_texts(
+    data: str, *, split: str | None = None, text_columns: Sequence[str] = (), hub: Hub | None = None
+) -> TextSource:
+    """Find the texts of a data source without reading them: of a split, by default ``train``.
+
+    Args:
+        data: as for `load_table`, or a text file (``.txt``) with a text on each line.
+        split, text_columns: as for `load_table`.
+        hub: as for `load_table`; what it gives is streamed.
+
+    Raises:
+        UsageError: no such task.
+        CodError: nothing there, no such split or column.
+    """
+    source = _find(data, hub or partial(_download, streaming=True), texts=True)
+    chosen = _choose(data, source, split, ("train",))
+    rows = source.splits[chosen]()
+    columns = find_text_columns(rows, text_columns or ([source.task.text_column] if source.task else ()))
+    most = source.task.max_chars if source.task else None
+
+    def read() -> Iterator[tuple[str, str | None]]:
+        table = source.splits[chosen]()
+        for count, (number, row) in enumerate(table.read(columns), start=1):
+            text = read_text(row, columns, f"{table.where}, {table.unit} {number}")
+            fits = text and (most is None or len(text) <= most)
+            yield f"{source.name}/{chosen}/{count}", text if fits else None
+
+    label = source.task.label_column if source.task else LABEL_COLUMN
+    return TextSource(source.name, chosen, rows.where, read, label in rows.columns, source.files.get(chosen))
+
+
+def splits_of(data: str, split: str | None) -> tuple[str, tuple[str, ...]]:
+    """The split of a data source that `load_table` reads by default, and all that there are."""
+    source = _find(data, _download)
+    return _choose(data, source, split, ("train",)), tuple(source.splits)
+
+
 def eval_splits(data: str) -> tuple[str, ...]:
     """The splits to score on by default, best first: a task's own, else ``test``, else ``validation``.
 
@@ -150,12 +203,13 @@ def changed_files(data: str, hashes: Mapping[str, str]) -> list[Path]:
     return [file for file, sha in files.items() if file.is_file() and file_sha(file) != sha]
 
 
-def _find(data: str, hub: Hub) -> _Source:
+def _find(data: str, hub: Hub, *, texts: bool = False) -> _Source:
+    """Where a source is; with ``texts`` a text file is one, too."""
     absolute = local_path(data)
     if absolute is not None:
         path = Path(data).expanduser()
         files = _split_files(path) if path.is_dir() else {ONE_FILE: path}
-        openers = {split: partial(open_table, file) for split, file in files.items()}
+        openers = {split: partial(_opener(file, texts=texts), file) for split, file in files.items()}
         return _Source(absolute.name if absolute.is_dir() else absolute.stem, openers, files)
     if data not in TASKS and _looks_like_a_path(data):
         raise CodError(f"{data} does not exist", "check the path; a data set on the Hub is written org/name")
@@ -164,6 +218,10 @@ def _find(data: str, hub: Hub) -> _Source:
         return _on_hub(data, hub(hub_id, config or None, None))
     task = task_named(data)
     return _on_hub(data, hub(task.hub_id, task.config, task.revision), task)
+
+
+def _opener(file: Path, *, texts: bool) -> Callable[[Path], Rows]:
+    return open_lines if texts and file.suffix.lower() == ".txt" and file.is_file() else open_table
 
 
 def _looks_like_a_path(data: str) -> bool:
@@ -194,14 +252,16 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _download(hub_id: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
+def _download(hub_id: str, config: str | None, revision: str | None, *, streaming: bool = False) -> Mapping[str, Any]:
     import datasets
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
         with no_waiting(datasets.config):
-            splits: Mapping[str, Any] = datasets.load_dataset(hub_id, config, revision=revision)
+            # What is in the cache is not streamed; it is read from disk piece by piece all the same.
+            streaming = streaming and not datasets.config.HF_HUB_OFFLINE
+            splits: Mapping[str, Any] = datasets.load_dataset(hub_id, config, revision=revision, streaming=streaming)
     except ConnectionError:
         raise CodError(
             f"{hub_id} is neither a path here nor in the cache, and the Hugging Face Hub cannot be reached",
@@ -308,11 +368,22 @@ def no_waiting(config: Any) -> Iterator[None]:
 
 def hub_rows(split: Any, where: str) -> Rows:
     """One split of a loaded data set as a table; ``where`` is what errors call it."""
+    if split.features is None:  # streamed, and nobody wrote them down: the first rows say
+        split = split._resolve_features()
 
     def read(columns: Sequence[str]) -> Iterator[NumberedRow]:
-        batches = split.select_columns(list(columns)).iter(batch_size=1000)
+        batches = _whole(split.select_columns(list(columns)).iter(batch_size=1000), where)
         values = (row for batch in batches for row in zip(*(batch[name] for name in columns), strict=True))
         yield from enumerate((dict(zip(columns, row, strict=True)) for row in values), start=1)
 
     names = {name: feature.names for name, feature in split.features.items() if hasattr(feature, "names")}
     return Rows(where, tuple(split.column_names), read, "row", names)
+
+
+def _whole(batches: Iterator[Any], where: str) -> Iterator[Any]:
+    """The batches; what breaks off a stream has no common type, and becomes a `CodError`."""
+    try:
+        yield from batches
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CodError(f"{where} cannot be read on: {reason}", "check the network, then run the same command") from None

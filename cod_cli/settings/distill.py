@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import CONTRAST, EDITS, ENOUGH_STEPS, Families, require_mix
+from cod_cli.mixes import CONTRAST, ENOUGH_STEPS, ENOUGH_STEPS_FOR_TWO, MANY, Families, require_mix
 from cod_cli.settings.base import (
     GENERAL,
     STUDENT,
@@ -63,9 +63,9 @@ class DistillSettings(TrainingOptions):
         str,
         option(
             help="Rows to train on: all (what the run has), contrast (shots, CFEs, semifactuals), "
-            "cod (k rows in pairs), shots, or a rival's name, see `cod rival`.",
+            "pool (shots and texts without labels), cod (k rows in pairs), shots, or a rival's name, see `cod rival`.",
             panel=STUDENT,
-            metavar="all|contrast|cod|shots|KIND",
+            metavar="all|contrast|pool|cod|shots|KIND",
         ),
     ] = "all"
     keep_unflipped: Annotated[
@@ -116,13 +116,14 @@ class DistillSettings(TrainingOptions):
     ] = "balanced"
     epochs: Annotated[
         int | None,
-        option(help=f"Passes over the rows; else {EPOCHS}, for many edits --steps.", panel=TRAINING, min=1),
+        option(help=f"Passes over the rows; else {EPOCHS}, for many rows --steps.", panel=TRAINING, min=1),
     ] = None
     steps: Annotated[
         int | None,
         option(
             "--steps",
-            help=f"Optimiser steps: all, contrast, random-edits (else {ENOUGH_STEPS}) and shots; 0: untrained.",
+            help=f"Optimiser steps: all, contrast, pool, random-edits (else {ENOUGH_STEPS}, for all with a pool beside "
+            f"contrast sets {ENOUGH_STEPS_FOR_TWO}) and shots; 0: untrained.",
             panel=TRAINING,
             min=0,
         ),
@@ -167,7 +168,7 @@ class DistillSettings(TrainingOptions):
             return
         if self.epochs is not None:
             raise UsageError("--epochs and --steps both say how long to train", "leave one of them out")
-        if self.mix not in (*EDITS, "shots"):
+        if self.mix not in (*MANY, "shots"):
             raise UsageError(
                 f"--mix {self.mix} is compared at equal budget, so it takes as many steps as --mix shots",
                 "leave --steps out; --epochs changes both",
@@ -183,7 +184,7 @@ class DistillSettings(TrainingOptions):
     @property
     def fixed_steps(self) -> int | None:
         """Optimiser steps, however many rows there are; None where it goes by epochs."""
-        if self.steps is None and self.epochs is None and self.mix in EDITS:
+        if self.steps is None and self.epochs is None and self.mix in MANY:
             return ENOUGH_STEPS
         return self.steps
 

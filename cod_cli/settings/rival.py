@@ -32,7 +32,7 @@ class RivalSettings(LLMOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        llm = [kind for kind in self.kinds if rival_named(kind).llm]
+        llm = [kind for kind in self.kinds if RIVALS[kind].llm]
         if llm and not self.model:
             raise UsageError(f"{llm[0]} needs an LLM, and none is named", "add --model NAME, or leave that kind out")
         if len(llm) > 1 and self.prompt:
@@ -42,8 +42,8 @@ class RivalSettings(LLMOptions):
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds to make, in order, each once."""
-        return list(dict.fromkeys(part.strip() for part in self.kind.split(",")))
+        """The kinds to make, in order, each once, by the names that they have now."""
+        return list(dict.fromkeys(rival_named(part.strip()).name for part in self.kind.split(",")))
 
     def of(self, kind: str) -> "RivalSettings":
         """The options for one of the kinds."""

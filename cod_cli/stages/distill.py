@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
-from cod_cli.mixes import EDITS, require_equal_budget
+from cod_cli.mixes import ENOUGH_STEPS_FOR_TWO, MANY, RIVALS, require_equal_budget
 from cod_cli.models.card import student_card
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.load import (
@@ -30,7 +31,7 @@ from cod_cli.models.trainable import add_lora, merge_lora, seen_rows_only
 from cod_cli.records import Energy, Step, Student
 from cod_cli.settings.distill import DistillSettings, default_name
 from cod_cli.settings.shared import TeacherSpec
-from cod_cli.store.artifact import changed_settings
+from cod_cli.store.artifact import Artifact, changed_settings
 from cod_cli.store.run import Run, save_folder, write_origin
 from cod_cli.teachers.local import map_labels
 from cod_cli.training.batches import BatchLoader, batches_per_epoch
@@ -85,6 +86,7 @@ def distill(run: Run, settings: DistillSettings, ui: Ui) -> DistillResult:
     with run.hold("cod distill", shared=True), ExitStack() as held:
         shared = _Shared(run, settings, ui)
         _report(shared)
+        shared.settings = _with_steps(shared)
         settings = shared.settings = _with_method(shared)
         plans = [_plan(name, seed, shared) for name, seed in zip(_names(settings), settings.seeds, strict=True)]
         for plan in plans:
@@ -190,6 +192,15 @@ def _names(settings: DistillSettings) -> list[str]:
     return [name] if len(settings.seeds) == 1 else [f"{name}-s{seed}" for seed in settings.seeds]
 
 
+def _with_steps(shared: _Shared) -> DistillSettings:
+    """The settings with the steps that two sources take, where the run has contrast sets and a pool."""
+    settings, data = shared.settings, shared.data
+    by_default = settings.steps is None and settings.epochs is None
+    if by_default and settings.mix == "all" and data.pool and len(data.rows) > data.pool + data.shots:
+        return dataclasses.replace(settings, steps=ENOUGH_STEPS_FOR_TWO)
+    return settings
+
+
 def _with_method(shared: _Shared) -> DistillSettings:
     """The settings with the method that ``auto`` stands for, which is said."""
     settings = shared.settings
@@ -231,7 +242,8 @@ def _why_kd(shared: _Shared) -> str | None:
 
 def _report(shared: _Shared) -> None:
     run, data, ui, families = shared.run, shared.data, shared.ui, shared.settings.families
-    for file in (run.shots, run.counterfactuals, run.semifactuals, run.rival(shared.settings.mix).rows):
+    files: list[Artifact[Any]] = [run.shots, run.counterfactuals, run.semifactuals, run.pool]
+    for file in [*files, run.rival(shared.settings.mix).rows] if shared.settings.mix in RIVALS else files:
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
     left_out = data.left_out
@@ -340,7 +352,7 @@ def _make(plan: Student, shared: _Shared) -> None:
         batch_size=settings.batch_size,
         max_length=settings.max_length,
         seed=plan.seed,
-        by_length=settings.mix not in EDITS,
+        by_length=settings.mix not in MANY,
     )
     if settings.lora is not None:
         classifier = add_lora(classifier, settings.lora, shared.backbone.new_weights(classifier), seed=plan.seed)

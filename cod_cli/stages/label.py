@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -10,9 +11,9 @@ from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate
-from cod_cli.records import Calibration, Counterfactual, Manifest, Shot, SoftLabel, text_sha
+from cod_cli.records import Calibration, Counterfactual, Manifest, PoolText, Shot, SoftLabel, text_sha
 from cod_cli.settings.label import LabelSettings
-from cod_cli.store.artifact import Artifact
+from cod_cli.store.artifact import Artifact, SoftLabelFile
 from cod_cli.store.jsonl import append_records, read_records, write_records
 from cod_cli.store.run import Run
 from cod_cli.teachers.base import Teacher
@@ -21,7 +22,7 @@ from cod_cli.teachers.open import open_teacher, teacher_usage, with_endpoint, wi
 from cod_cli.teachers.softlabels import flips_by_file3
 from cod_cli.ui import Ui
 
-Row = Shot | Counterfactual
+Row = Shot | Counterfactual | PoolText
 # Rows that are asked for, and then saved, in one go.
 CHUNK = 256
 
@@ -30,10 +31,10 @@ CHUNK = 256
 class LabelResult:
     """What `cod label` did.
 
-    ``counts``: the ``shots``, ``counterfactuals``, ``rivals`` and, where there are some, ``semifactuals`` that are
-    labelled now; of their labels those ``reused`` from the file and the ``new`` ones, of which ``from_cache``; labels
-    of rows that are ``gone``; and how many CFEs have ``flipped`` the teacher. ``accuracy`` is the teacher's on the
-    shots, in [0, 1], by its raw logits.
+    ``counts``: the ``shots``, ``counterfactuals``, ``rivals`` and, where there are some, ``semifactuals`` and texts of
+    the ``pool`` that are labelled now; of their labels those ``reused`` from the files and the ``new`` ones, of which
+    ``from_cache``; labels of rows that are ``gone``; and how many CFEs have ``flipped`` the teacher. ``accuracy`` is
+    the teacher's on the shots, in [0, 1], by its raw logits.
     ``calibration`` is how students will read the labels, None for as they are. ``covered_mass`` is the mean over all
     rows of what fell on the classes (1 but for an LLM). ``memory_size`` counts what is kept of this sort of teacher for
     all runs, ``hit_rate`` is the share of the new labels that was there, None where none was new. ``usage`` and
@@ -72,12 +73,13 @@ class _Inputs:
     counterfactuals: list[Counterfactual]
     semifactuals: list[Counterfactual]
     rivals: list[Counterfactual]
+    pool: list[PoolText]
     files: list[Artifact[Any]]
 
     def rows(self, labels: Sequence[str]) -> dict[str, Row]:
         """All rows by id, in order, each of one of these classes."""
         rows: dict[str, Row] = {}
-        every: list[Row] = [*self.shots, *self.counterfactuals, *self.semifactuals, *self.rivals]
+        every: list[Shot | Counterfactual] = [*self.shots, *self.counterfactuals, *self.semifactuals, *self.rivals]
         for row in every:
             if row.id in rows and row.text != rows[row.id].text:
                 raise CodError(f"the id {row.id!r} stands for two texts", "rename or delete one of the two rows")
@@ -90,6 +92,8 @@ class _Inputs:
 
 def label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan:
     """Write ``3-soft-labels.jsonl``: a row for each shot, CFE, semifactual and rival; asks only for what is missing.
+
+    The texts of a pool have theirs in ``3-pool-soft-labels.jsonl``.
 
     Raises:
         UsageError: no teacher, neither asked for nor recorded.
@@ -120,18 +124,29 @@ def _label(run: Run, settings: LabelSettings, ui: Ui) -> LabelResult | LabelPlan
         ) as teacher,
     ):
         if settings.dry_run:
-            return _plan(run, rows, labels, teacher)
+            return _plan(run, inputs, rows, labels, teacher)
         work = _Work(run, settings, inputs, rows, labels, teacher)
-        return work.result(work.label(ui), started)
+        done = work.label(ui)
+        return work.result(done, work.label_pool(ui), started)
 
 
-def _plan(run: Run, rows: Mapping[str, Row], labels: Sequence[str], teacher: Teacher) -> LabelPlan:
-    known = _known(run, labels, teacher)
+def _plan(run: Run, inputs: _Inputs, rows: Mapping[str, Row], labels: Sequence[str], teacher: Teacher) -> LabelPlan:
+    known, known_pool = (_known(file, labels, teacher) for file in (run.soft_labels, run.pool_labels))
     missing = [row for row in rows.values() if not _fits(known.get(row.id), row, labels)]
+    missing += [row for row in inputs.pool if not _fits(known_pool.get(row.id), row, labels)]
     estimate = teacher.estimate([row.text for row in missing], [_family(row) for row in missing])
     if estimate is None:
         raise UsageError(f"--dry-run is about an LLM's cost, and {teacher.name} has none")
-    return LabelPlan(teacher.name, len(rows), estimate)
+    return LabelPlan(teacher.name, len(rows) + len(inputs.pool), estimate)
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """The soft labels of a file by row, what it took, and why some are missing."""
+
+    done: dict[str, SoftLabel]
+    counts: dict[str, int]
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -158,59 +173,93 @@ class _Work:
             data=settings.calibration_data,
             force=settings.force,
         )
-        if self.settings.force:
-            run.archive(run.soft_labels.path, run.soft_labels.meta)
-        known = _known(run, self.labels, teacher)
-        kept = {row.id: known[row.id] for row in self.rows.values() if _fits(known.get(row.id), row, self.labels)}
-        manifest = run.soft_labels.begin(
-            _results(run, self.settings, teacher),
-            labels=self.labels,
-            teacher=teacher.fingerprint,
-            calibration=calibration,
-            inputs=[file.path for file in self.inputs.files],
-        )
-        write_records(run.soft_labels.path, kept.values())
-        before = teacher.new_outputs
-        asked, reason = _ask(run, [row for row in self.rows.values() if row.id not in kept], teacher, ui)
-        done = {row_id: {**kept, **asked}[row_id] for row_id in self.rows if row_id in kept or row_id in asked}
+        file, inputs = run.soft_labels, [file.path for file in self.inputs.files]
+        manifest, filled = self._fill(file, self.rows, inputs, calibration, ui)
         counts = {
             "shots": len(self.inputs.shots),
             "counterfactuals": len(self.inputs.counterfactuals),
             "rivals": len(self.inputs.rivals),
-            "reused": len(kept),
-            "new": len(asked),
-            "from_cache": len(asked) - (teacher.new_outputs - before),
-            "gone": len(known.keys() - self.rows.keys()),
-            "flipped": self._flipped(done),
+            **filled.counts,
+            "flipped": self._flipped(filled.done),
         }
         if self.inputs.semifactuals:
             counts["semifactuals"] = len(self.inputs.semifactuals)
-        self._finish(manifest, done, counts)
-        self._require_all(done, reason)
-        return done
+        self._finish(file, manifest, filled, self.rows, counts)
+        return filled.done
+
+    def label_pool(self, ui: Ui) -> dict[str, int]:
+        """Write the file of the pool's labels; what it counts, nothing where there is no pool."""
+        pool = {row.id: row for row in self.inputs.pool}
+        if not pool:
+            return {}
+        file = self.run.pool_labels
+        manifest, filled = self._fill(file, pool, [self.run.pool.path], None, ui)
+        counts = {"pool": len(pool), **filled.counts}
+        self._finish(file, manifest, filled, pool, counts)
+        return counts
+
+    def _fill(
+        self,
+        file: SoftLabelFile,
+        rows: Mapping[str, Row],
+        inputs: Sequence[Path],
+        calibration: Calibration | None,
+        ui: Ui,
+    ) -> tuple[Manifest, "_Filled"]:
+        """Begin a file of soft labels, keep those that fit, and ask for the others."""
+        teacher = self.teacher
+        if self.settings.force:
+            self.run.archive(file.path, file.meta)
+        known = _known(file, self.labels, teacher)
+        kept = {row.id: known[row.id] for row in rows.values() if _fits(known.get(row.id), row, self.labels)}
+        manifest = file.begin(
+            _results(file, self.settings, teacher),
+            labels=self.labels,
+            teacher=teacher.fingerprint,
+            calibration=calibration,
+            inputs=inputs,
+        )
+        write_records(file.path, kept.values())
+        before = teacher.new_outputs
+        asked, reason = _ask(file, [row for row in rows.values() if row.id not in kept], teacher, ui)
+        counts = {
+            "reused": len(kept),
+            "new": len(asked),
+            "from_cache": len(asked) - (teacher.new_outputs - before),
+            "gone": len(known.keys() - rows.keys()),
+        }
+        told = {**kept, **asked}
+        return manifest, _Filled({row_id: told[row_id] for row_id in rows if row_id in told}, counts, reason)
 
     def _flipped(self, done: Mapping[str, SoftLabel]) -> int:
         """How many CFEs flip the teacher from their shot; one whose shot is gone does not count."""
         found = flips_by_file3(self.inputs.counterfactuals, self.inputs.shots, done.values(), self.labels)
         return sum(flip.flipped for flip in found.values())
 
-    def _finish(self, manifest: Manifest, done: Mapping[str, SoftLabel], counts: dict[str, int]) -> None:
+    def _finish(
+        self,
+        file: SoftLabelFile,
+        manifest: Manifest,
+        filled: "_Filled",
+        rows: Mapping[str, Row],
+        counts: dict[str, int],
+    ) -> None:
+        """Close the file, if every row has a label."""
+        done, missing = filled.done, len(rows) - len(filled.done)
         usage, cost = teacher_usage(self.settings.teacher_spec, self.run.read_teacher_replies())
-        complete = len(done) == len(self.rows)
-        self.run.soft_labels.finish(manifest, done.values(), complete=complete, counts=counts, usage=usage, cost=cost)
-
-    def _require_all(self, done: Mapping[str, SoftLabel], reason: str | None) -> None:
-        if len(done) < len(self.rows):
+        file.finish(manifest, done.values(), complete=not missing, counts=counts, usage=usage, cost=cost)
+        if missing:
             raise PartialError(
-                f"{len(self.rows) - len(done)} of {len(self.rows)} rows are without a label of "
-                f"{self.teacher.name}: {reason}",
+                f"{missing} of {len(rows)} rows are without a label of {self.teacher.name}: {filled.reason}",
                 "the same command asks again for just those",
             )
 
-    def result(self, done: Mapping[str, SoftLabel], started: float) -> LabelResult:
-        """What was done."""
+    def result(self, done: Mapping[str, SoftLabel], pool: Mapping[str, int], started: float) -> LabelResult:
+        """What was done; of the file and of the pool's together, what was new."""
         manifest = self.run.soft_labels.require()
-        counts = manifest.counts
+        # What an LLM has taken for the pool, too, stands in the later manifest.
+        last = self.run.pool_labels.require() if pool else manifest
+        counts = manifest.counts | {name: n + manifest.counts.get(name, 0) for name, n in pool.items()}
         return LabelResult(
             run=self.run,
             teacher=self.teacher.name,
@@ -221,8 +270,8 @@ class _Work:
             covered_mass=round(sum(soft.covered_mass for soft in done.values()) / len(done), 6),
             memory_size=self.teacher.cache_size,
             hit_rate=counts["from_cache"] / counts["new"] if counts["new"] else None,
-            usage=manifest.usage,
-            cost=manifest.cost,
+            usage=last.usage,
+            cost=last.cost,
             seconds=round(perf_counter() - started, 2),
         )
 
@@ -240,13 +289,15 @@ def _read(run: Run) -> _Inputs:
         # What `counterfact --for-mix cod` left open is finished by a run without it; its rows are good as they are.
         semifactuals=run.semifactuals.peek(),
         rivals=run.rival_rows(),
+        pool=run.pool.read() if run.pool.manifest() else [],
         files=[run.shots, *([cfes] if begun else []), *([run.semifactuals] if beside else [])],
     )
 
 
 def _remark(run: Run, inputs: _Inputs, teacher: Teacher, ui: Ui) -> None:
     """Say what the user may not be aware of."""
-    for file in (*inputs.files, run.soft_labels):
+    files: list[Artifact[Any]] = [*inputs.files, run.soft_labels]
+    for file in [*files, run.pool, run.pool_labels] if inputs.pool else files:
         if file.edited():
             ui.note(f"{file.path} was changed by hand since it was written; the labels follow it")
     checked = run.counterfactuals.manifest()
@@ -256,21 +307,21 @@ def _remark(run: Run, inputs: _Inputs, teacher: Teacher, ui: Ui) -> None:
         ui.warn(f"going on without the cache: {teacher.cache_problem}")
 
 
-def _results(run: Run, settings: LabelSettings, teacher: Teacher) -> dict[str, Any]:
+def _results(file: SoftLabelFile, settings: LabelSettings, teacher: Teacher) -> dict[str, Any]:
     """The settings for the manifest; the same teacher under another path is no other teacher."""
     results = settings.results()
-    old = run.soft_labels.manifest()
+    old = file.manifest()
     if old is not None and old.teacher == teacher.fingerprint:
         results["teacher"] = old.settings.get("teacher", settings.teacher)
     return results
 
 
-def _known(run: Run, labels: Sequence[str], teacher: Teacher) -> dict[str, SoftLabel]:
+def _known(file: SoftLabelFile, labels: Sequence[str], teacher: Teacher) -> dict[str, SoftLabel]:
     """The soft labels that are there, by id; those of other classes or in another order do not count."""
-    old = run.soft_labels.manifest()
-    if old is None or old.labels != list(labels) or not run.soft_labels.path.exists():
+    old = file.manifest()
+    if old is None or old.labels != list(labels) or not file.path.exists():
         return {}
-    rows = read_records(run.soft_labels.path, SoftLabel, torn_tail=not old.complete)
+    rows = read_records(file.path, SoftLabel, torn_tail=not old.complete)
     return {row.id: row for row in rows if row.teacher == teacher.fingerprint}
 
 
@@ -278,7 +329,7 @@ def _fits(soft: SoftLabel | None, row: Row, labels: Sequence[str]) -> bool:
     return soft is not None and soft.text_sha == text_sha(row.text) and soft.fits(len(labels))
 
 
-def _ask(run: Run, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:
+def _ask(file: SoftLabelFile, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[str, SoftLabel], str | None]:
     """Soft labels for these rows, appended to the file chunk by chunk; and why some are missing."""
     asked: dict[str, SoftLabel] = {}
     reason = None
@@ -296,7 +347,7 @@ def _ask(run: Run, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[
                 for row, said in zip(chunk, told.rows, strict=True)
                 if said
             ]
-            append_records(run.soft_labels.path, fresh)
+            append_records(file.path, fresh)
             asked.update((soft.id, soft) for soft in fresh)
             reason = told.reason or reason
     return asked, reason
@@ -304,6 +355,8 @@ def _ask(run: Run, rows: Sequence[Row], teacher: Teacher, ui: Ui) -> tuple[dict[
 
 def _family(row: Row) -> str | None:
     """The shot that a row is or stems from."""
+    if isinstance(row, PoolText):
+        return None
     return row.id if isinstance(row, Shot) else row.shot_id
 
 

@@ -105,12 +105,19 @@ def _draw(out: Artifact[Counterfactual], material: Material, settings: RivalSett
     kind, run, teacher = settings.kind, material.run, material.teacher.fingerprint
     wanted = _wanted(material, kind)
     inputs = [run.shots.path, *([run.counterfactuals.path] if RIVALS[kind].other_budget else [])]
-    old = out.check(settings.results(), teacher=teacher)
+    # A file of version 0.1 goes on under the name that the kind had then.
+    named = out.path.stem.removeprefix("2-")
+    results = {**settings.results(), "kind": named}
+    old = out.check(results, teacher=teacher)
     if old is not None and old.complete and old.counts.get("wanted") == wanted:
         ui.note(f"{out.path} is complete already")
         return
-    manifest = out.begin(settings.results(), labels=material.labels, seed=settings.seed, teacher=teacher, inputs=inputs)
-    rows = _edits(material, settings, wanted, ui) if RIVALS[kind].many else _reals(material, settings, wanted, ui)
+    manifest = out.begin(results, labels=material.labels, seed=settings.seed, teacher=teacher, inputs=inputs)
+    rows = (
+        _edits(material, settings, wanted, ui)
+        if RIVALS[kind].many
+        else _reals(material, settings.of(named), wanted, ui)
+    )
     out.finish(manifest, rows, counts={"wanted": wanted, "accepted": len(rows), QUERIES: len(rows)})
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cod_cli import __version__
 from cod_cli.errors import CodError
-from cod_cli.records import Calibration, Manifest, Record, SoftLabel
+from cod_cli.records import Calibration, Manifest, PoolText, Record, SoftLabel
 from cod_cli.store.jsonl import file_sha, first_problem, read_records, write_records, write_text
 
 R = TypeVar("R", bound=Record)
@@ -165,6 +165,33 @@ class SoftLabelFile(Artifact[SoftLabel]):
         """The rows that are there and fit, finished or not."""
         manifest = self.manifest()
         return [row for row in super().peek() if manifest is None or row.fits(len(manifest.labels))]
+
+
+class PoolFile(Artifact[PoolText]):
+    """Texts without labels. Version 0.1 kept a rival, real texts in the place of CFEs, under this file's name."""
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, None also where the file is that rival's."""
+        found = super().manifest()
+        return None if found is not None and _of_a_rival(found) else found
+
+    def is_old_rival(self) -> bool:
+        """Whether the file is that rival's."""
+        found = super().manifest()
+        return found is not None and _of_a_rival(found)
+
+    def refuse_old_rival(self, hint: str) -> None:
+        """Leave that rival's rows alone.
+
+        Raises:
+            CodError: the file is that rival's.
+        """
+        if self.is_old_rival():
+            raise CodError(f"{self.path} holds the rival that is called pool-rows now, no pool", hint)
+
+
+def _of_a_rival(manifest: Manifest) -> bool:
+    return "kind" in manifest.settings
 
 
 def changed_settings(

@@ -21,6 +21,10 @@ from cod_cli.records import Record
 R = TypeVar("R", bound=Record)
 
 
+class TornLineError(CodError):
+    """The last line of a file has no end and is not whole: somebody was killed, or is writing it still."""
+
+
 def file_sha(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with path.open("rb") as file:
@@ -66,7 +70,8 @@ def parse_jsonl(lines: Iterable[bytes], where: str, *, torn_tail: bool = False) 
             # Only a last line has no end. One that is whole all the same, as an editor may leave it, was read above.
             if torn_tail and not raw.endswith(b"\n"):
                 return
-            raise _at_line(where, number, error) from None
+            known = _at_line(where, number, error)
+            raise (known if raw.endswith(b"\n") else TornLineError(known.message, known.hint)) from None
         if row is None:
             return
         yield number, _writable(row) if _SURROGATE.search(raw) else row

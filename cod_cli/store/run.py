@@ -19,6 +19,7 @@ from cod_cli.errors import CodError
 from cod_cli.records import (
     Attempt,
     Counterfactual,
+    PoolText,
     Prediction,
     Record,
     Reply,
@@ -31,7 +32,7 @@ from cod_cli.records import (
     TeacherOrigin,
     TeacherReply,
 )
-from cod_cli.store.artifact import Artifact, SoftLabelFile
+from cod_cli.store.artifact import Artifact, PoolFile, SoftLabelFile
 from cod_cli.store.jsonl import first_problem, read_records, write_records, write_text
 from cod_cli.store.locks import alone
 
@@ -75,7 +76,10 @@ class Run:
         self.shots = Artifact(self.folder, "1-shots", Shot, f"cod sample {folder}")
         self.counterfactuals = Artifact(self.folder, "2-counterfactuals", Counterfactual, f"cod counterfact {folder}")
         self.semifactuals = Artifact(self.folder, "2-semifactuals", Counterfactual, f"cod counterfact {folder}")
+        self.pool = PoolFile(self.folder, "2-pool", PoolText, f"cod pool {folder}")
+        self.pool_replies = self.folder / "2-pool-replies.jsonl"
         self.soft_labels = SoftLabelFile(self.folder, "3-soft-labels", SoftLabel, f"cod label {folder}")
+        self.pool_labels = SoftLabelFile(self.folder, "3-pool-soft-labels", SoftLabel, f"cod label {folder}")
         self.teacher_labels = SoftLabelFile(self.folder, "5-teacher", SoftLabel, f"cod eval {folder}")
         self.teacher_replies = self.folder / "3-replies.jsonl"
         self.eval_replies = self.folder / "5-replies.jsonl"
@@ -143,7 +147,9 @@ class Run:
         return dataclasses.replace(self._made("2", self.counterfactuals, self.shots), semifactuals=self.semifactuals)
 
     def rival(self, kind: str) -> CounterfactualFiles:
-        """The files of one rival, ``2-KIND.jsonl`` and those beside it."""
+        """The files of one rival, ``2-KIND.jsonl`` and those beside it, or as version 0.1 called them."""
+        if kind == "pool-rows" and self.pool.is_old_rival() and not (self.folder / f"2-{kind}.meta.json").exists():
+            kind = "pool"
         command = f"cod rival {self.folder} --kind {kind}"
         return self._made(f"2-{kind}", Artifact(self.folder, f"2-{kind}", Counterfactual, command), self.shots)
 
@@ -172,6 +178,7 @@ class Run:
         """The rows of every rival's file; it is a rival's if it has a manifest."""
         names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))
         own = {self.counterfactuals.path.stem, self.semifactuals.path.stem}
+        own |= set() if self.pool.is_old_rival() else {self.pool.path.stem}
         rivals = [self.rival(name.removeprefix("2-")) for name in names if name not in own]
         return [row for rival in rivals for row in rival.rows.peek()]
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cod_cli.data.draw import Draws
 from cod_cli.errors import CodError
-from cod_cli.mixes import CONTRAST, RIVALS, Families, TrainingRow, require_mix, select, select_as_in_0_1
-from cod_cli.records import Calibration, Counterfactual, Shot, SoftLabel, digest, text_sha
+from cod_cli.mixes import CONTRAST, POOL, RIVALS, Families, TrainingRow, require_mix, select, select_as_in_0_1
+from cod_cli.records import Calibration, Counterfactual, PoolText, Shot, SoftLabel, digest, text_sha
 from cod_cli.store.artifact import Artifact
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
@@ -33,7 +34,7 @@ Group = list[Example]
 
 
 def join(
-    rows: Iterable[TrainingRow],
+    rows: Iterable[Shot | Counterfactual | PoolText],
     labels: Sequence[str],
     soft_labels: Iterable[SoftLabel],
     soft_order: Sequence[str],
@@ -43,7 +44,7 @@ def join(
     """Rows by their id, with class indices and teacher logits; joined by id and text hash.
 
     Args:
-        rows: shots and CFEs.
+        rows: shots, CFEs and texts of the pool, whose class is the teacher's choice.
         labels: the student's classes in order.
         soft_labels: all that the teacher labelled; those of other rows are ignored.
         soft_order: the classes that the logits of ``soft_labels`` stand for, in order.
@@ -61,16 +62,19 @@ def join(
     order = [soft_order.index(label) for label in labels]
     indices = {label: index for index, label in enumerate(labels)}
 
-    def example(row: TrainingRow) -> Example:
+    def example(row: Shot | Counterfactual | PoolText) -> Example:
         soft = by_id.get(row.id)
         if soft is None:
             raise CodError(f"{row.id} has no soft label", f"fill it in: `{command}`")
         if soft.text_sha != text_sha(row.text):
             raise CodError(f"the soft label of {row.id} was made for another text", f"fill it in: `{command}`")
+        logits = tuple(soft.logits[i] for i in order)
+        if isinstance(row, PoolText):
+            return Example(row.id, row.text, logits.index(max(logits)), logits)
         if row.label not in indices:
             raise CodError(f"{row.id} has the label {row.label!r}, not one of: {', '.join(labels)}", "mend that row")
         shot = row.id if isinstance(row, Shot) else row.shot_id or row.id
-        return Example(row.id, row.text, indices[row.label], tuple(soft.logits[i] for i in order), shot)
+        return Example(row.id, row.text, indices[row.label], logits, shot)
 
     return {row.id: example(row) for row in rows}
 
@@ -94,7 +98,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class TrainSet:
-    """Groups of rows that are trained on together, of a run of ``k`` shots.
+    """Groups of rows that are trained on together, of a run of ``k`` shots; ``pool`` counts the pool's texts in them.
 
     ``labels`` are the classes in order, ``inputs`` the hashes of the files that were read, ``teacher`` the fingerprint
     of the model that labelled them, ``sha_in_0_1`` what `sha` was in version 0.1.
@@ -108,6 +112,7 @@ class TrainSet:
     teacher: str | None
     left_out: LeftOut
     sha_in_0_1: str
+    pool: int = 0
 
     @property
     def rows(self) -> list[Example]:
@@ -158,12 +163,15 @@ def read_trainset(
     as_meant = _as_meant(kept, shots, softs, soft.labels, cfes_too=not unchecked)
     usable = _agreed(run, as_meant) if judged and not rival else as_meant
     chosen = select_as_in_0_1(mix, shots, usable) if as_in_0_1 else select(mix, shots, usable, families)
+    pool = _read_pool(run, mix, labels)
+    sources: list[Artifact[Any]] = [run.shots, *files, run.soft_labels]
+    sources += [run.pool, run.pool_labels] if pool else []
     return TrainSet(
-        groups=_examples(chosen, calibrated),
+        groups=[*_examples(chosen, calibrated), *pool],
         labels=labels,
         k=len(shots),
         shots=sum(isinstance(row, Shot) for group in chosen for row in group),
-        inputs={path.name: file_sha(path) for path in (run.shots.path, *(f.path for f in files), run.soft_labels.path)},
+        inputs={file.path.name: file_sha(file.path) for file in sources},
         teacher=soft.teacher,
         left_out=LeftOut(
             unflipped=_cfes(kept) - _cfes(as_meant),
@@ -173,12 +181,36 @@ def read_trainset(
             **(_left_over(shots, usable, chosen) if mix in CONTRAST else {}),
         ),
         sha_in_0_1=_sha(_examples(select_as_in_0_1(mix, shots, usable), calibrated)),
+        pool=len(pool),
     )
+
+
+def _read_pool(run: Run, mix: str, labels: Sequence[str]) -> list[Group]:
+    """The texts of the pool, each a group by itself; none where the mix takes none, or ``all`` finds none."""
+    if mix == "pool":
+        run.pool.refuse_old_rival("train on it by its name of now: --mix pool-rows")
+    if mix not in POOL or (mix == "all" and run.pool.manifest() is None):
+        return []
+    rows, softs, soft = run.pool.read(), run.pool_labels.read(), run.pool_labels.require()
+    if soft.teacher != run.soft_labels.require().teacher:
+        raise CodError(
+            f"{run.pool_labels.path} is by another teacher than {run.soft_labels.path}",
+            f"label both by one: `{run.pool_labels.command}`",
+        )
+    examples = join(rows, labels, softs, soft.labels, command=run.pool_labels.command)
+    calibration = run.soft_labels.require().calibration
+    return [[_as_chosen(_calibrated(example, labels, calibration))] for example in examples.values()]
+
+
+def _as_chosen(example: Example) -> Example:
+    """With the class that its logits, calibrated as they are trained on, are for."""
+    return replace(example, label=example.logits.index(max(example.logits)))
 
 
 def _files(run: Run, mix: str) -> list[Artifact[Counterfactual]]:
     """Those whose rows a mix adds to the shots."""
-    if mix == "shots":
+    alone = mix == "all" and run.counterfactuals.manifest() is None and run.pool.manifest() is not None
+    if alone or mix in ("shots", "pool"):
         return []
     also = mix in CONTRAST and run.semifactuals.manifest() is not None
     return [_written(run, mix), *([run.semifactuals] if also else [])]

@@ -234,10 +234,26 @@ def test_shots_and_rivals_are_drawn_as_they_were(folder: Path) -> None:
     before = content(folder)
     forget("run/1-*")
     forget("run/2-eda*")
-    forget("run/2-pool*")
     cod(STAGES["sample"])
     cod(STAGES["rival"])
     assert content(folder) == before
+
+
+def test_the_rival_that_was_called_pool_is_drawn_as_it_was_under_its_new_name() -> None:
+    before = rows("run/2-pool.jsonl")
+    forget("run/2-pool*")
+    cod(STAGES["rival"])
+    assert rows("run/2-pool-rows.jsonl") == [row | {"kind": "pool-rows"} for row in before]
+
+
+def test_the_rival_that_was_called_pool_is_trained_on_under_its_new_name() -> None:
+    cod("distill run --student base --method kd --mix pool-rows --epochs 1 --device cpu")
+    made = yaml.safe_load(Path("run/4-students/kd-pool-rows/settings.yaml").read_text(encoding="utf-8"))
+    assert (made["rows"], made["mix"]) == (6, "pool-rows")
+    for command in ("distill run --student base --mix pool", "pool run --from data/test.jsonl"):
+        refused = CliRunner().invoke(app, command.split())
+        assert refused.exit_code == 1
+        assert "2-pool.jsonl holds the rival that is called pool-rows now" in refused.output
 
 
 def test_a_teacher_gives_the_labels_that_it_gave_without_the_cache() -> None:

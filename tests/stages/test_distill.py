@@ -348,12 +348,12 @@ def test_weights_of_tokens_that_no_text_holds_stay_as_they_were(run: Run, studen
 
 def test_an_unequal_budget_is_refused_unless_it_is_called_one() -> None:
     equal = {"k": 16, "rows": 16, "steps": 80, "shots_steps": 80}
-    for mix in ("cod", "shots", "eda", "pool", "cod-nearest"):
+    for mix in ("cod", "shots", "eda", "pool-rows", "cod-nearest"):
         require_equal_budget(mix, **equal)
         for other in ({"rows": 17}, {"rows": 15}, {"steps": 81}):
             with pytest.raises(CodError, match="equal budget is 16 rows in 80 steps"):
                 require_equal_budget(mix, **{**equal, **other})
-    for mix in ("all", "contrast", "pool-queries"):
+    for mix in ("all", "contrast", "pool", "pool-queries"):
         require_equal_budget(mix, **{**equal, "rows": 700, "steps": 3500})
 
 

@@ -36,7 +36,7 @@ from tests.models.tiny import sentences, tiny_base
 
 K = 8
 LABELS = ["negative", "positive"]
-LOCAL = ["eda", "aeda", "pool", "pool-queries", "cod-unverified", "cod-unreverted", "cod-nearest", "cod-confident"]
+LOCAL = ["eda", "aeda", "pool-rows", "pool-queries", "cod-unverified", "cod-unreverted", "cod-nearest", "cod-confident"]
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def test_augmented_shots_keep_their_class(kind: str, run: Run, teacher_folder: P
 
 
 def test_the_pool_holds_other_real_texts_with_the_teachers_label(run: Run, teacher_folder: Path) -> None:
-    make(run, "pool", teacher_folder)
-    made = rows(run, "pool")
+    make(run, "pool-rows", teacher_folder)
+    made = rows(run, "pool-rows")
     assert len(made) == K // 2
     train, test = (run_data(run, split) for split in ("train", "test"))
     shots = {shot.text for shot in run.shots.read()}
@@ -361,7 +361,7 @@ def test_every_rival_trains_on_k_rows_for_as_many_steps_as_the_shots(kind: str, 
 
 def test_label_labels_rivals_and_all_leaves_them_out(with_cfes: Run) -> None:
     make(with_cfes, "aeda")
-    make(with_cfes, "pool")
+    make(with_cfes, "pool-rows")
     result = label(with_cfes, LabelSettings(cache=False), Ui.silent())
     assert result.counts["rivals"] == K
     from cod_cli.training.trainset import read_trainset

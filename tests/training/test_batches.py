@@ -304,7 +304,7 @@ def test_groups_of_like_length_share_a_batch_but_not_always_the_same_one() -> No
 
 
 def real(n: int) -> Counterfactual:
-    return cfe(n).replace(id=f"d/train/{n}", shot_id=None, kind="pool")
+    return cfe(n).replace(id=f"d/train/{n}", shot_id=None, kind="pool-rows")
 
 
 def test_a_rival_takes_its_rows_in_the_place_of_cfes() -> None:
@@ -319,11 +319,18 @@ def test_a_rival_takes_its_rows_in_the_place_of_cfes() -> None:
 
 def test_the_pool_stands_beside_half_of_the_shots_each_text_alone() -> None:
     shots = [shot(n) for n in range(1, 6)]
-    assert ids(select("pool", shots, [real(7), real(8), real(9)])) == [["1"], ["2"], ["3"], ["7"], ["8"]]
+    assert ids(select("pool-rows", shots, [real(7), real(8), real(9)])) == [["1"], ["2"], ["3"], ["7"], ["8"]]
 
 
 def test_where_the_pool_is_too_small_shots_fill_up() -> None:
-    assert ids(select("pool", [shot(n) for n in range(1, 7)], [real(7)])) == [["1"], ["2"], ["3"], ["4"], ["5"], ["7"]]
+    assert ids(select("pool-rows", [shot(n) for n in range(1, 7)], [real(7)])) == [
+        ["1"],
+        ["2"],
+        ["3"],
+        ["4"],
+        ["5"],
+        ["7"],
+    ]
 
 
 def test_the_pool_of_another_budget_is_taken_whole() -> None:

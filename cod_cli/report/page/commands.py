@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cod_cli.mixes import EDITS, ENOUGH_STEPS, RIVALS
+from cod_cli.mixes import ENOUGH_STEPS, MANY, POOL, RIVALS
 from cod_cli.records import Manifest
 from cod_cli.report.comparison import Cell, Comparison
 from cod_cli.report.page.markup import Child, el
@@ -15,6 +15,7 @@ from cod_cli.settings.base import Settings, options_of
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import EPOCHS, DistillSettings, default_name
 from cod_cli.settings.label import LabelSettings
+from cod_cli.settings.pool import PoolSettings
 from cod_cli.settings.rival import RivalSettings
 from cod_cli.settings.sample import SampleSettings
 from cod_cli.store.run import Run
@@ -76,12 +77,21 @@ def texts_of(run: Run, mix: str | None) -> list[str]:
     """What made the shots and the texts that a mix trains on, and labelled them; empty where nobody recorded it."""
     made: list[tuple[str, Manifest | None, type[Settings]]]
     made = [("cod sample", run.shots.manifest(), SampleSettings)]
-    if mix in _USE_PAIRS or mix not in (*RIVALS, "shots"):
+    if mix in _USE_PAIRS or mix not in (*RIVALS, "shots", "pool"):
         made.append(("cod counterfact", run.counterfactuals.manifest(), CounterfactSettings))
     if mix in RIVALS:
         made.append(("cod rival", run.rival(str(mix)).rows.manifest(), RivalSettings))
     made.append(("cod label", run.soft_labels.manifest(), LabelSettings))
-    return [command_line(words, run.folder, options, kept.settings) for words, kept, options in made if kept]
+    lines = [command_line(words, run.folder, options, kept.settings) for words, kept, options in made if kept]
+    return [*lines[:-1], *(_pools(run) if mix in POOL else []), *lines[-1:]]
+
+
+def _pools(run: Run) -> list[str]:
+    """What gathered the texts without labels, one command a source."""
+    manifest = run.pool.manifest()
+    sources = manifest.settings.get("sources", []) if manifest else []
+    lines = [command_line("cod pool", run.folder, PoolSettings, source) for source in sources]
+    return [*lines[:1], *(f"{line} --append" for line in lines[1:])]
 
 
 def training_of(result: Result) -> list[str]:
@@ -92,7 +102,7 @@ def training_of(result: Result) -> list[str]:
     recorded = {**student.settings, "seed": str(student.seed)}
     if student.name != default_name(student.method, student.mix, student.settings.get("init", "pretrained")):
         recorded["name"] = student.name
-    by_default = {"steps": ENOUGH_STEPS} if student.mix in EDITS else {"epochs": EPOCHS}
+    by_default = {"steps": ENOUGH_STEPS} if student.mix in MANY else {"epochs": EPOCHS}
     recorded = {name: value for name, value in recorded.items() if by_default.get(name) != value}
     return [command_line("cod distill", result.run.folder, DistillSettings, recorded), *_scoring(result)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cod_cli.errors import UsageError
-from cod_cli.mixes import EDITS, OTHER_BUDGET, RIVALS
+from cod_cli.mixes import EDITS, MANY, OTHER_BUDGET, RIVALS
 from cod_cli.settings.base import Settings
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.distill import EPOCHS, DistillSettings
@@ -124,7 +124,7 @@ def _training(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     What all share says how long the mixes train to which it applies: epochs those of the paper, steps contrast sets.
     """
     lengths, starts = {"epochs", "steps"}, {"student", "init"}
-    without = lengths if own.keys() & lengths else {"epochs"} if own["mix"] in EDITS else {"steps"}
+    without = lengths if own.keys() & lengths else {"epochs"} if own["mix"] in MANY else {"steps"}
     without |= starts if own.keys() & starts else set()
     return {name: value for name, value in shared.items() if name not in without} | dict(own)
 

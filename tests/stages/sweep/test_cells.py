@@ -91,7 +91,7 @@ def test_arms_take_the_same_rows_and_steps(tmp_path: Path, grid: dict[str, Any])
 
 
 def test_rivals_take_the_same_rows_and_steps(tmp_path: Path, grid: dict[str, Any]) -> None:
-    arms = [{"mix": mix} for mix in ("shots", "cod", "eda", "pool", "cod-unreverted", "pool-queries")]
+    arms = [{"mix": mix} for mix in ("shots", "cod", "eda", "pool-rows", "cod-unreverted", "pool-queries")]
     result = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
     assert result.problem() is None
     made = SweepFolder(tmp_path / "out").run("data/k4-s0")
@@ -117,7 +117,9 @@ def test_a_second_go_trains_nothing_and_says_the_same(tmp_path: Path, grid: dict
 
 
 def test_a_second_go_makes_no_rival_anew(tmp_path: Path, grid: dict[str, Any]) -> None:
-    arms = [{"mix": mix} for mix in ("shots", "cod", "eda", "pool", "cod-unverified", "cod-confident", "pool-queries")]
+    arms = [
+        {"mix": mix} for mix in ("shots", "cod", "eda", "pool-rows", "cod-unverified", "cod-confident", "pool-queries")
+    ]
     first = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
     second = run(tmp_path, {**grid, "seeds": [0], "arms": arms})
     assert (first.trained, second.trained) == (7, 0)

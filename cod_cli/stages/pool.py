@@ -1,0 +1,202 @@
+"""`cod pool`: texts without labels, for the teacher to label."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from cod_cli.data.source import TextSource, local_path, open_texts
+from cod_cli.errors import CodError, PartialError
+from cod_cli.pools.draw import draw_texts
+from cod_cli.pools.screen import Gathered, Screen
+from cod_cli.records import PoolText
+from cod_cli.settings.pool import PoolSettings
+from cod_cli.store.jsonl import file_sha
+from cod_cli.store.run import Run
+from cod_cli.ui import Ui
+
+
+@dataclass(frozen=True)
+class PoolResult:
+    """The pool of a run: ``texts`` in all, ``added`` now; ``counts`` are the manifest's, over all sources.
+
+    ``max_length`` is how many words are kept of a text. ``usage`` and ``cost`` are those of an LLM that wrote some.
+    """
+
+    run: Run
+    path: Path
+    texts: int
+    added: int
+    max_length: int
+    counts: dict[str, int]
+    usage: dict[str, int]
+    cost: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be gathered for whom: ``sources`` are the settings of each source, the new one last.
+
+    ``before`` are the texts of the sources that are closed.
+    """
+
+    run: Run
+    settings: PoolSettings
+    labels: list[str]
+    sources: list[dict[str, Any]]
+    before: list[PoolText]
+
+
+def pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult:
+    """Write ``2-pool.jsonl``, or with ``--append`` add to it.
+
+    Raises:
+        CodError: a pool of other settings, a source that cannot be read, or nothing in it may be taken.
+        PartialError: the source broke off, or an LLM has not answered everything; what is there is saved.
+    """
+    with run.hold("cod pool"):
+        return _pool(run, settings, ui)
+
+
+def _pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult:
+    started = perf_counter()
+    run.pool.refuse_old_rival("draw the shots into another run folder, for a pool of its own")
+    labels = run.shots.require().labels
+    plan = _plan(run, settings, labels)
+    if plan is None:
+        ui.note(f"{run.pool.path} holds these texts already; --force gathers them anew")
+        return _result(run, settings, 0, started)
+    gathered = _draw(plan, ui)
+    if not gathered.rows and not gathered.broken:
+        raise _nothing(gathered, str(settings.from_data))
+    closed = gathered.broken is None or settings.accept_partial
+    _finish(plan, gathered, complete=closed)
+    if gathered.broken:
+        said = f"{gathered.broken.message}; {len(gathered.rows)} of {settings.number} texts are in {run.pool.path}"
+        if not closed:
+            again = "the same command begins again, --accept-partial keeps what is there"
+            raise PartialError(said, f"{gathered.broken.hint or 'mend it'}; {again}")
+        ui.warn(said)
+    elif len(gathered.rows) < settings.number:
+        ui.warn(f"only {len(gathered.rows)} of {settings.number} texts are there that may be taken")
+    return _result(run, settings, len(gathered.rows), started)
+
+
+def _plan(run: Run, settings: PoolSettings, labels: list[str]) -> _Plan | None:
+    """What is to be done, None where it was done before."""
+    if settings.force:
+        run.archive(run.pool.path, run.pool.meta, run.pool_labels.path, run.pool_labels.meta)
+    wanted, old = _recorded(settings), run.pool.manifest()
+    if old is None:
+        return _Plan(run, settings, labels, [wanted], [])
+    sources = list(old.settings.get("sources", []))
+    if old.complete:
+        if wanted in sources:
+            return None
+        if settings.append:
+            return _Plan(run, settings, labels, [*sources, wanted], run.pool.read())
+    elif sources and sources[-1] == wanted:
+        return _Plan(run, settings, labels, sources, run.pool.peek()[: old.counts.get("texts", 0)])
+    raise CodError(
+        f"{run.pool.path} was begun with other settings ({_difference(sources, wanted)})",
+        "add these texts with --append, use the same options, or --force to archive it and start over"
+        if old.complete
+        else "finish it first with the same options, or --force to archive it and start over",
+    )
+
+
+def _recorded(settings: PoolSettings) -> dict[str, Any]:
+    """The settings for the manifest, a local source by its whole path."""
+    path = local_path(settings.from_data) if settings.from_data else None
+    return settings.results() | ({"from_data": str(path)} if path else {})
+
+
+def _difference(sources: Sequence[dict[str, Any]], wanted: dict[str, Any]) -> str:
+    last = sources[-1] if sources else {}
+    names = [name for name in {**last, **wanted} if last.get(name) != wanted.get(name)]
+    return "; ".join(f"{name}: {last.get(name)} → {wanted.get(name)}" for name in names)
+
+
+def _draw(plan: _Plan, ui: Ui) -> Gathered:
+    """Texts of a data source."""
+    run, settings = plan.run, plan.settings
+    source = open_texts(
+        str(settings.from_data), split=settings.split, text_columns=settings.text_column or _columns(run, settings)
+    )
+    if source.labelled:
+        ui.note(f"The labels in {source.where} are not read")
+    screen = Screen.of(run, plan.before, max_words=settings.max_length)
+    _begin(plan, source)
+    with ui.progress(f"Reading {source.where}") as advance:
+        drawn = draw_texts(source, settings.number, settings.seed, screen, advance)
+    taken = {row.id for row in plan.before}
+    rows = [PoolText(id=_free(row_id, taken), text=text, source="file") for row_id, text in drawn.texts]
+    counts = {"rows": drawn.rows, **drawn.screen.counts(), "torn": int(drawn.torn)}
+    return Gathered(rows, counts, drawn.broken)
+
+
+def _columns(run: Run, settings: PoolSettings) -> Sequence[str]:
+    """The columns that `cod sample` was told, where the texts are of the same source."""
+    sampled = run.shots.require().settings
+    same = _recorded(settings)["from_data"] == sampled.get("data")
+    return sampled.get("text_column") or () if same else ()
+
+
+def _free(row_id: str, taken: set[str]) -> str:
+    """The id, with a number behind it where a row of another source of that name has it."""
+    name, number = row_id, 1
+    while name in taken:
+        number += 1
+        name = f"{row_id}~{number}"
+    taken.add(name)
+    return name
+
+
+def _begin(plan: _Plan, source: TextSource | None = None) -> None:
+    """The manifest with ``complete: false``; what it counts is of the sources that are closed."""
+    run, old = plan.run, plan.run.pool.manifest()
+    settings, inputs = {"sources": plan.sources}, [source.file] if source and source.file else []
+    if old is None:
+        run.pool.begin(settings, labels=plan.labels, inputs=inputs)
+        return
+    hashes = {path.name: file_sha(path) for path in inputs}
+    run.pool.note(old.replace(complete=False, settings=settings, inputs=old.inputs | hashes))
+
+
+def _finish(plan: _Plan, gathered: Gathered, *, complete: bool) -> None:
+    """Write all rows; a source that is not closed is counted when it is."""
+    manifest = plan.run.pool.manifest()
+    assert manifest is not None
+    counts, usage, cost = manifest.counts, manifest.usage, manifest.cost
+    if complete:
+        counts, usage = _sum(counts, gathered.counts), _sum(usage, gathered.usage)
+        cost = None if cost is None and gathered.cost is None else (cost or 0.0) + (gathered.cost or 0.0)
+    counts = {**counts, "texts": len(plan.before) + (len(gathered.rows) if complete else 0)}
+    rows = [*plan.before, *gathered.rows]
+    plan.run.pool.finish(manifest, rows, complete=complete, counts=counts, usage=usage, cost=cost)
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+def _nothing(gathered: Gathered, where: str) -> CodError:
+    reasons = ", ".join(f"{n} {name}" for name, n in gathered.counts.items() if n) or "it is empty"
+    return CodError(f"{where} has no text that may be taken: {reasons}", "name another source, column or split")
+
+
+def _result(run: Run, settings: PoolSettings, added: int, started: float) -> PoolResult:
+    manifest = run.pool.require()
+    return PoolResult(
+        run=run,
+        path=run.pool.path,
+        texts=manifest.counts["texts"],
+        added=added,
+        max_length=settings.max_length,
+        counts=manifest.counts,
+        usage=manifest.usage,
+        cost=manifest.cost,
+        seconds=round(perf_counter() - started, 2),
+    )
