@@ -167,6 +167,9 @@ def pool(result: PoolResult) -> RenderableType:
     }
     left_out = [f"{result.counts[name]:,} {why}" for name, why in said.items() if result.counts.get(name)]
     lines = [line, *(["left out: " + ", ".join(left_out)] if left_out else [])]
+    if "teacher_queries" in result.counts:
+        found = ", ".join(f"{result.counts.get(f'texts_{label}', 0)} {label}" for label in result.labels)
+        lines.append(f"by the teacher's answers {found}; it was asked about {result.counts['teacher_queries']:,} texts")
     if result.counts.get("cut"):
         lines.append(f"{result.counts['cut']:,} are cut to {result.max_length} words, as many as a model reads tokens")
     return _next("\n".join(lines), f"cod label {result.run.folder} --teacher T")

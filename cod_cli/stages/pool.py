@@ -7,13 +7,19 @@ from time import perf_counter
 from typing import Any
 
 from cod_cli.data.source import TextSource, local_path, open_texts
-from cod_cli.errors import CodError, PartialError
+from cod_cli.errors import CodError, PartialError, UsageError
+from cod_cli.evaluation.baselines import sentence_vectors
+from cod_cli.llm.client import Session
+from cod_cli.llm.pacing import Limits
+from cod_cli.models.load import load_encoder
 from cod_cli.pools.draw import draw_texts
+from cod_cli.pools.pick import CHOICE, balance, spread
 from cod_cli.pools.screen import Gathered, Screen
 from cod_cli.records import PoolText
 from cod_cli.settings.pool import PoolSettings
 from cod_cli.store.jsonl import file_sha
 from cod_cli.store.run import Run
+from cod_cli.teachers.open import open_teacher, with_endpoint, with_recorded_teacher
 from cod_cli.ui import Ui
 
 
@@ -26,6 +32,7 @@ class PoolResult:
 
     run: Run
     path: Path
+    labels: list[str]
     texts: int
     added: int
     max_length: int
@@ -129,12 +136,67 @@ def _draw(plan: _Plan, ui: Ui) -> Gathered:
         ui.note(f"The labels in {source.where} are not read")
     screen = Screen.of(run, plan.before, max_words=settings.max_length)
     _begin(plan, source)
+    choice = CHOICE if settings.balance or settings.pick == "diverse" else 1
     with ui.progress(f"Reading {source.where}") as advance:
-        drawn = draw_texts(source, settings.number, settings.seed, screen, advance)
+        drawn = draw_texts(source, settings.number * choice, settings.seed, screen, advance)
     taken = {row.id for row in plan.before}
-    rows = [PoolText(id=_free(row_id, taken), text=text, source="file") for row_id, text in drawn.texts]
-    counts = {"rows": drawn.rows, **drawn.screen.counts(), "torn": int(drawn.torn)}
+    picked, counted = _pick(plan, drawn.texts, ui)
+    rows = [PoolText(id=_free(row_id, taken), text=text, source="file") for row_id, text in picked]
+    counts = {"rows": drawn.rows, **drawn.screen.counts(), "torn": int(drawn.torn), **counted}
     return Gathered(rows, counts, drawn.broken)
+
+
+def _pick(plan: _Plan, texts: list[tuple[str, str]], ui: Ui) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Which of the texts are taken, and what choosing them took."""
+    settings = plan.settings
+    if settings.balance:
+        return _balanced(plan, texts, ui)
+    if settings.pick == "random" or not texts:
+        return texts, {}
+    encoder = load_encoder(_encoder_of(plan), device=settings.device)
+    with ui.progress("Reading the candidates", total=len(texts)) as advance:
+        read = [text for _, text in texts]
+        vectors = sentence_vectors(encoder, read, max_length=settings.max_length, progress=advance)
+    rows = spread(vectors, settings.number, settings.seed)
+    return [texts[row] for row in rows], {"candidates": len(texts)}
+
+
+def _encoder_of(plan: _Plan) -> str:
+    if plan.settings.encoder:
+        return plan.settings.encoder
+    spec = with_recorded_teacher(plan.run, plan.settings).teacher_spec
+    if not spec.name or spec.llm is not None:
+        raise UsageError("--pick diverse has no model to read the texts", "add --encoder MODEL, a folder or Hub id")
+    return spec.name
+
+
+def _balanced(plan: _Plan, texts: list[tuple[str, str]], ui: Ui) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """As many texts of each class as the teacher finds, what it says being kept for `cod label`."""
+    run, settings = plan.run, with_endpoint(with_recorded_teacher(plan.run, plan.settings))
+    with (
+        Session(Limits.of(settings)) as session,
+        open_teacher(
+            settings.teacher_spec,
+            plan.labels,
+            run.teacher_replies,
+            session,
+            shots=run.shots.read(),
+            device=settings.device,
+            cache=settings.cache,
+        ) as teacher,
+        ui.progress("Asking the teacher", total=len(texts)) as advance,
+    ):
+
+        def ask(some: Sequence[str]) -> list[int]:
+            told = teacher.outputs(some, progress=advance)
+            missing = sum(said is None for said in told.rows)
+            if missing:
+                raise PartialError(f"{missing} texts are without an answer: {told.reason}", "the same command goes on")
+            return [max(range(len(plan.labels)), key=said.logits.__getitem__) for said in told.rows if said]
+
+        found = balance([text for _, text in texts], settings.number, plan.labels, ask)
+    counts = {"candidates": len(texts), "teacher_queries": found.asked}
+    return [texts[row] for row in found.rows], counts | {f"texts_{label}": n for label, n in found.of.items()}
 
 
 def _columns(run: Run, settings: PoolSettings) -> Sequence[str]:
@@ -192,6 +254,7 @@ def _result(run: Run, settings: PoolSettings, added: int, started: float) -> Poo
     return PoolResult(
         run=run,
         path=run.pool.path,
+        labels=manifest.labels,
         texts=manifest.counts["texts"],
         added=added,
         max_length=settings.max_length,

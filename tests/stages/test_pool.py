@@ -299,3 +299,38 @@ def test_soft_labels_of_the_pool_are_soft_labels(run: Run, other: Path, teacher_
 def test_a_pool_needs_one_source() -> None:
     with pytest.raises(UsageError, match="no source, or two"):
         PoolSettings()
+
+
+def test_diverse_texts_are_taken_in_the_space_of_the_recorded_teacher(
+    run: Run, other: Path, teacher_folder: Path
+) -> None:
+    gather(run, other, 5)
+    ask(run, teacher_folder)
+    with pytest.raises(UsageError, match="has no model to read the texts"):
+        gather(Run(run.folder), other, 8, force=True, pick="diverse", teacher="openai:m")
+    result = gather(run, other, 8, force=True, pick="diverse")
+    assert (result.texts, result.counts["candidates"]) == (8, 80)
+    diverse = texts(run)
+    gather(run, other, 8, force=True)
+    assert texts(run) != diverse
+
+
+def test_a_balanced_pool_has_as_many_texts_of_each_class(run: Run, tmp_path: Path, teacher_folder: Path) -> None:
+    rare = [row for row in ROWS[40:] if row[1] == "positive"][:6]
+    common = [row for row in ROWS[40:] if row[1] == "negative"][:60]
+    source = write_rows(tmp_path / "skewed.jsonl", [*common, *rare])
+    result = gather(run, source, 10, balance=True, teacher=str(teacher_folder))
+    assert (result.counts["texts_negative"], result.counts["texts_positive"]) == (5, 5)
+    assert 10 <= result.counts["teacher_queries"] <= 66
+    asked = label(run, LabelSettings(teacher=str(teacher_folder)), Ui.silent())
+    assert isinstance(asked, LabelResult)
+    assert asked.counts["from_cache"] == 10
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--pick diverse --balance", "--encoder m", "--pick some", "--model m --balance", "--model m --pick diverse"],
+)
+def test_picks_that_do_not_fit_are_usage_errors(words: str, run: Run) -> None:
+    source = [] if "--model" in words else ["--from", "a.jsonl"]
+    assert CliRunner().invoke(app, ["pool", str(run.folder), *source, *words.split()]).exit_code == 2
