@@ -81,7 +81,7 @@ def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
         )
     settings = dataclasses.replace(settings, target=target)
     made = tuple(_make(material, settings.of(kind), ui) for kind in settings.kinds)
-    return RivalResult(run, made, round(perf_counter() - started, 2), settings.teacher)
+    return RivalResult(run, made, round(perf_counter() - started, 2), settings.teacher_spec.name)
 
 
 def _make(material: Material, settings: RivalSettings, ui: Ui) -> Made:
