@@ -49,3 +49,12 @@ def test_an_llms_edits_are_not_the_editors_but_where_it_stands_in() -> None:
         CounterfactSettings(model="m", lexicon="shots")
     assert CounterfactSettings(model="m", teacher="t", fallback="editor", edits="fluent").resolved().edits == "fluent"
     assert CounterfactSettings(model="m").resolved().edits == "any"
+
+
+def test_with_a_masked_language_model_edits_are_fluent_unless_told_otherwise() -> None:
+    options = {"teacher": "t", "generator": "editor", "editor_model": "lm"}
+    assert CounterfactSettings(**options).resolved().edits == "fluent"  # type: ignore[arg-type]
+    assert CounterfactSettings(**options, edits="any").resolved().edits == "any"  # type: ignore[arg-type]
+    assert CounterfactSettings(**options).resolved({"edits": "any"}).editor_model == "lm"  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--editor-model is for the editor"):
+        CounterfactSettings(model="m", editor_model="lm")

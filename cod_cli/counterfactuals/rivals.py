@@ -14,7 +14,7 @@ from cod_cli.counterfactuals.contrast import near_key
 from cod_cli.counterfactuals.edits import edit_ratio, n_edits, words
 from cod_cli.counterfactuals.generators.augment import exchanged, open_augmenter
 from cod_cli.counterfactuals.generators.base import Generator
-from cod_cli.counterfactuals.generators.editor import Choice, open_editor
+from cod_cli.counterfactuals.generators.editor import Choice, Wording, open_editor
 from cod_cli.counterfactuals.generators.file import open_pairs
 from cod_cli.counterfactuals.generators.replay import Replay
 from cod_cli.counterfactuals.ledger import Ledger
@@ -170,8 +170,8 @@ def _writers_again(material: Material, *, first: bool) -> list[Generator]:
 
 
 def _editor(material: Material, choice: Choice) -> Generator:
-    words, edits = material.recorded.get("lexicon", "source"), material.recorded.get("edits", "any")
-    return open_editor(material.teacher, editor_texts(material.run, words), choice, words=words, edits=edits)
+    wording = Wording.of(material.recorded)
+    return open_editor(material.teacher, editor_texts(material.run, wording.words), choice, wording=wording)
 
 
 def pool_rows(rows: Sequence[Row], labels: Sequence[str], teacher: Teacher, kind: str) -> list[Counterfactual]:

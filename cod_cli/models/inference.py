@@ -38,6 +38,19 @@ def encode(encoder: Encoder, texts: Sequence[str], max_length: int = 256) -> lis
     return encodings
 
 
+def word_tokens(encoder: Encoder, words: Sequence[str]) -> list[int | None]:
+    """The token that each word is in the middle of a text; None where it is several, or unknown."""
+    if not words:
+        return []
+    tokenizer = encoder.tokenizer
+    encoded = tokenizer([f"a {word}" for word in words], add_special_tokens=False, return_offsets_mapping=True)
+    found: list[int | None] = []
+    for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        behind = [index for index, (start, end) in zip(ids, offsets, strict=True) if end > max(start, 2)]
+        found.append(behind[0] if len(behind) == 1 and behind[0] != tokenizer.unk_token_id else None)
+    return found
+
+
 def _require_known(encoder: Encoder, token_ids: Iterable[Sequence[int]]) -> None:
     """Refuse tokens behind the embedding's last row: a token was added, most often for padding, and no row for it."""
     table = encoder.model.get_input_embeddings()

@@ -16,8 +16,10 @@ from typing import Any, cast
 
 import torch
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PreTrainedConfig,
@@ -101,6 +103,27 @@ def load_encoder(name: str, *, device: str = "auto") -> Encoder:
     target, folder = pick_device(device), find_model(name)
     model, _ = _load(name, folder, AutoModel, _read_config(name, folder))
     tokenizer = load_tokenizer(name)
+    _align_padding(model, tokenizer)
+    return Encoder(name, _on(target, model), tokenizer, target)
+
+
+def load_masked_lm(name: str, *, device: str = "auto") -> Encoder:
+    """A masked language model, which fills gaps in texts, in fp32 and eval mode.
+
+    Raises:
+        CodError: no such model, no network, another kind of model, or weights that do not fit.
+    """
+    target, folder = pick_device(device), find_model(name)
+    config = _read_config(name, folder)
+    hint = "give one that was pretrained to fill masks, such as distilbert/distilbert-base-uncased"
+    if type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise CodError(f"{name} is no masked language model: its family, {config.model_type}, has none", hint)
+    model, untrained = _load(name, folder, AutoModelForMaskedLM, config)
+    if head := sorted(key for key in untrained if not _in_backbone(model, key)):
+        raise CodError(f"{name} is no masked language model: its head is missing ({', '.join(head[:3])})", hint)
+    tokenizer = load_tokenizer(name)
+    if tokenizer.mask_token_id is None:
+        raise CodError(f"{name}: its tokenizer has no mask token", hint)
     _align_padding(model, tokenizer)
     return Encoder(name, _on(target, model), tokenizer, target)
 

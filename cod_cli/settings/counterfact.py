@@ -24,13 +24,13 @@ EDITS: Edits = "any"
 class CounterfactSettings(LLMOptions):
     """Options of `cod counterfact`.
 
-    ``target``, ``per_shot``, ``semifactuals``, ``edits`` and ``lexicon`` are None where nobody has said them:
-    `resolved` says what that means.
+    ``target``, ``per_shot``, ``semifactuals``, ``edits``, ``lexicon`` and ``editor_model`` are None where nobody has
+    said them: `resolved` says what that means.
     """
 
     # What a manifest of a version without these options stands for.
     BEFORE: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"per_shot": 1, "semifactuals": 0, "edits": "any", "lexicon": "source"}
+        {"per_shot": 1, "semifactuals": 0, "edits": "any", "lexicon": "source", "editor_model": None}
     )
 
     generator: Annotated[
@@ -58,6 +58,15 @@ class CounterfactSettings(LLMOptions):
         option(
             help="Where the editor's words are from: source, the texts that the shots were drawn from (the default,"
             " which needs no labels, but more than the shots); shots, these alone; teacher, its vocabulary.",
+            panel=LLM,
+        ),
+    ] = None
+    editor_model: Annotated[
+        str | None,
+        option(
+            "--editor-model",
+            help="A masked language model, folder or Hub id: the editor puts in what it finds plausible in the place of"
+            " a word, with --edits fluent unless told otherwise.",
             panel=LLM,
         ),
     ] = None
@@ -141,11 +150,12 @@ class CounterfactSettings(LLMOptions):
                 f"--fallback closes what an LLM leaves open, and --generator {self.generator} is none",
                 "leave --fallback out",
             )
-        for name in ("edits", "lexicon"):
+        for name in ("edits", "lexicon", "editor_model"):
             if getattr(self, name) not in (None, self.BEFORE[name]) and not self.edited:
+                flag = name.replace("_", "-")
                 raise UsageError(
-                    f"--{name} is for the editor, and --generator {self.generator} is none",
-                    f"leave --{name} out, or add --generator editor",
+                    f"--{flag} is for the editor, and --generator {self.generator} is none",
+                    f"leave --{flag} out, or add --generator editor",
                 )
         if self.fallback and not self.teacher:
             raise UsageError(f"--fallback {self.fallback} needs a teacher to guide it", "add --teacher")
@@ -170,13 +180,18 @@ class CounterfactSettings(LLMOptions):
             fresh = {"per_shot": 1, "semifactuals": None if self.per_shot is None else self.per_shot}
         if not self.teacher:
             fresh = {**fresh, "semifactuals": 0}
-        unsaid = {"target": "balanced", **fresh, "edits": EDITS if self.edited else "any", "lexicon": "source"}
+        unsaid = {"target": "balanced", **fresh, **self._fresh_wording()}
         if recorded is not None:
             unsaid = {"target": "nearest", **self.BEFORE} | {k: v for k, v in recorded.items() if k in unsaid}
-        said: dict[str, Any] = {"target": self.target, "edits": self.edits, "lexicon": self.lexicon}
+        said: dict[str, Any] = {"target": self.target, **{name: getattr(self, name) for name in self._fresh_wording()}}
         if self.held_out is None:
             said |= {"per_shot": self.per_shot, "semifactuals": self.semifactuals}
         return dataclasses.replace(self, **unsaid | {name: value for name, value in said.items() if value is not None})
+
+    def _fresh_wording(self) -> dict[str, Any]:
+        """What the editor may put in, unless told otherwise."""
+        edits = "any" if not self.edited else "fluent" if self.editor_model else EDITS
+        return {"edits": edits, "lexicon": "source", "editor_model": None}
 
     def results(self) -> dict[str, Any]:
         """As elsewhere; what is still left open is no setting."""

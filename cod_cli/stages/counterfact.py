@@ -11,7 +11,7 @@ from typing import Any
 
 from cod_cli.counterfactuals.contrast import ContrastSets, Gatherer, Sizes, Witness
 from cod_cli.counterfactuals.generators.base import EditRequest, Generator
-from cod_cli.counterfactuals.generators.editor import Editor, open_editor
+from cod_cli.counterfactuals.generators.editor import Editor, Wording, open_editor
 from cod_cli.counterfactuals.generators.file import WrittenPairs, open_pairs
 from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.counterfactuals.ledger import Ledger
@@ -303,15 +303,8 @@ def _generators(
     """Who writes, in order: the second closes what the first has left open."""
 
     def editor() -> Editor:
-        words, edits = settings.lexicon or "source", settings.edits or "any"
-        return open_editor(
-            teacher,
-            editor_texts(run, words),
-            words=words,
-            edits=edits,
-            oracle=witness,
-            columns=columns_in_texts(run),
-        )
+        wording, columns = Wording.of(settings.results()), columns_in_texts(run)
+        return open_editor(teacher, editor_texts(run, wording.words), wording=wording, oracle=witness, columns=columns)
 
     if settings.generator == "openai":
         with open_generator(files.replies, settings, labels, session) as llm:

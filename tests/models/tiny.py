@@ -5,7 +5,7 @@ Their tokenizers know the words of the texts they are built from, and single cha
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BertConfig,
     BertTokenizer,
@@ -96,6 +97,26 @@ def tiny_base(
     tokenizer = tiny_tokenizer(texts or vocabulary(), family)
     config = tiny_config(tokenizer, family=family, layers=layers, hidden=hidden)
     return _save(folder, AutoModel, config, tokenizer, seed, torch.float32)
+
+
+def tiny_masked_lm(
+    folder: Path | str,
+    texts: Sequence[str] | None = None,
+    *,
+    family: Family = "bert",
+    likely: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Save a masked language model with random weights; ``likely`` is added to the logits of words, everywhere."""
+    tokenizer = tiny_tokenizer(texts or vocabulary(), family)
+    folder = _save(folder, AutoModelForMaskedLM, tiny_config(tokenizer, family=family), tokenizer, seed, torch.float32)
+    if likely:
+        model = AutoModelForMaskedLM.from_pretrained(folder)
+        with torch.no_grad():
+            for word, logit in likely.items():
+                model.cls.predictions.bias[tokenizer.convert_tokens_to_ids(word)] += logit
+        model.save_pretrained(folder)
+    return folder
 
 
 def trained_teacher(

@@ -21,7 +21,7 @@ from cod_cli.store.run import Run
 from cod_cli.ui import Ui
 from tests.llm.editing import OPPOSITE, edit, text_in
 from tests.llm.fake_llm import Body, FakeLLM
-from tests.models.tiny import LANGUAGE, sentences, trained_teacher
+from tests.models.tiny import LANGUAGE, sentences, tiny_masked_lm, trained_teacher
 
 # No two of them can become the same text.
 OF_THEIR_OWN = {
@@ -154,6 +154,19 @@ def test_with_the_shots_words_nothing_else_is_put_in(run: Run, teacher_folder: P
     assert run.counterfactuals.require().settings["lexicon"] == "shots"
     with pytest.raises(CodError, match="lexicon: shots → teacher"):
         write(run, teacher_folder, lexicon="teacher")
+
+
+def test_the_masked_language_model_is_recorded_and_used(run: Run, teacher_folder: Path, tmp_path: Path) -> None:
+    folder = tiny_masked_lm(tmp_path / "lm", likely={"great": 20.0, "awful": 20.0})
+    write(run, teacher_folder, editor_model=str(folder))
+    known = {word.lower() for shot in run.shots.read() for word in words(shot.text)} | {"great", "awful"}
+    rows = [*run.counterfactuals.read(), *run.semifactuals.read()]
+    assert rows
+    assert {word.lower() for row in rows for word in words(row.text)} <= known
+    recorded = run.counterfactuals.require().settings
+    assert (recorded["editor_model"], recorded["edits"]) == (str(folder), "fluent")
+    with pytest.raises(CodError, match="editor_model: "):
+        write(run, teacher_folder, editor_model=str(teacher_folder))
 
 
 def test_force_archives_the_semifactuals_too(run: Run, teacher_folder: Path) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,11 @@ from torch.nn.functional import normalize, one_hot
 
 from cod_cli.counterfactuals.edits import Token, cased, column_tokens, tokenize
 from cod_cli.counterfactuals.generators.base import EditRequest, Proposal
+from cod_cli.counterfactuals.generators.infill import Infill, open_infill
 from cod_cli.counterfactuals.generators.wordclass import WordClasses, learn_classes
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
-from cod_cli.models.inference import encode, pad
+from cod_cli.models.inference import encode, pad, word_tokens
 from cod_cli.models.load import Classifier
 from cod_cli.records import Shot
 from cod_cli.settings.counterfact import Edits, Words
@@ -49,15 +50,19 @@ class Lexicon:
         """Indices (rows, n) of the words nearest by cosine to each of ``vectors`` (rows, hidden)."""
         return self._similarity(vectors).topk(min(n, len(self.words)), dim=-1).indices
 
-    def replacements(self, words: Sequence[str], vectors: Tensor, n: int) -> list[Tensor]:
+    def replacements(
+        self, words: Sequence[str], vectors: Tensor, n: int, plausible: Tensor | None = None
+    ) -> list[Tensor]:
         """For each of ``words``, with their ``vectors`` (rows, hidden), the indices of at most n that may stand for it.
 
-        They are the nearest by cosine, nearest first.
+        They are the nearest by cosine, nearest first, or those of the highest ``plausible`` (rows, lexicon).
         """
-        if self.classes is None:
+        if self.classes is None and plausible is None:
             return list(self.neighbours(vectors, n))
-        similarity = self._similarity(vectors).masked_fill(~self.classes.alike(words, vectors), float("-inf"))
-        found = similarity.topk(min(n, len(self.words)), dim=-1)
+        scores = self._similarity(vectors) if plausible is None else plausible
+        if self.classes is not None:
+            scores = scores.masked_fill(~self.classes.alike(words, vectors), float("-inf"))
+        found = scores.topk(min(n, len(self.words)), dim=-1)
         return [row[near > float("-inf")] for row, near in zip(found.indices, found.values, strict=True)]
 
     def _similarity(self, vectors: Tensor) -> Tensor:
@@ -107,15 +112,10 @@ def _vocabulary_words(classifier: Classifier) -> list[str]:
 
 def _single_tokens(classifier: Classifier, words: Sequence[str]) -> dict[str, int]:
     """Words that are one token in the middle of a text, each token only once."""
-    if not words:
-        return {}
-    tokenizer = classifier.tokenizer
-    encoded = tokenizer([f"a {word}" for word in words], add_special_tokens=False, return_offsets_mapping=True)
     found: dict[int, str] = {}
-    for word, ids, offsets in zip(words, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        behind = [index for index, (start, end) in zip(ids, offsets, strict=True) if end > max(start, 2)]
-        if len(behind) == 1 and behind[0] != tokenizer.unk_token_id:
-            found.setdefault(behind[0], word)
+    for word, index in zip(words, word_tokens(classifier, words), strict=True):
+        if index is not None:
+            found.setdefault(index, word)
     return {word: index for index, word in found.items()}
 
 
@@ -167,6 +167,20 @@ class _Edit:
     kept: bool
 
 
+@dataclass(frozen=True)
+class Wording:
+    """What the editor may put in: the options ``lexicon``, ``edits`` and ``editor_model`` of `cod counterfact`."""
+
+    words: Words = "source"
+    edits: Edits = "any"
+    model: str | None = None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Wording":
+        """As settings say, or the manifest of an earlier version, which does not speak of it."""
+        return cls(settings.get("lexicon", "source"), settings.get("edits", "any"), settings.get("editor_model"))
+
+
 class Editor:
     """Searches, for each request, the fewest word replacements that flip the teacher.
 
@@ -178,6 +192,7 @@ class Editor:
             that the gradient proposes, whether it flips or not.
         oracle: who is shown the edits, where somebody keeps what the teacher says; else the teacher itself.
         columns: names of columns that stand in the texts and are not to be changed.
+        infill: who says what is plausible in the place of a word, else the words nearest to it are tried.
     """
 
     name = "editor"
@@ -192,8 +207,10 @@ class Editor:
         *,
         oracle: Oracle | None = None,
         columns: Sequence[str] = (),
+        infill: Infill | None = None,
     ) -> None:
         self.teacher = teacher
+        self.infill = infill
         self.oracle: Oracle = oracle or teacher
         self.columns = columns
         self.lexicon = lexicon
@@ -294,16 +311,25 @@ class Editor:
         if not states:
             return []
         embedded, gradients, offsets = self._gradients([state.text for state in states], targets)
-        return [self._children(*row) for row in zip(states, embedded, gradients, offsets, strict=True)]
+        places = [self._places(*row) for row in zip(states, offsets, strict=True)]
+        plausible: Sequence[Tensor | None] = [None] * len(states)
+        if self.infill is not None:
+            plausible = self.infill.plausible([(s.tokens, list(at)) for s, at in zip(states, places, strict=True)])
+        return [self._children(*row) for row in zip(states, embedded, gradients, places, plausible, strict=True)]
 
     def _children(
-        self, state: _State, embedded: Tensor, gradient: Tensor, offsets: Sequence[tuple[int, int]]
+        self,
+        state: _State,
+        embedded: Tensor,
+        gradient: Tensor,
+        places: Mapping[int, Sequence[int]],
+        plausible: Tensor | None,
     ) -> list[_State]:
-        places = self._places(state, offsets)
         if not places:
             return []
         means = torch.stack([embedded[pieces].mean(0) for pieces in places.values()])
-        near = self.lexicon.replacements([state.tokens[i].text for i in places], means, NEAREST_WORDS + 1)
+        own = [state.tokens[position].text for position in places]
+        near = self.lexicon.replacements(own, means, NEAREST_WORDS + 1, plausible)
         promising: list[tuple[float, int, str]] = []
         for (position, pieces), indices in zip(places.items(), near, strict=True):
             # The first-order change of the margin when every piece of the word becomes the new word.
@@ -355,19 +381,22 @@ def open_editor(
     texts: Sequence[str],
     choice: Choice = "smallest",
     *,
-    words: Words = "source",
-    edits: Edits = "any",
+    wording: Wording = Wording(),
     oracle: Oracle | None = None,
     columns: Sequence[str] = (),
 ) -> Editor:
     """The editor for a teacher whose weights are at hand; ``texts`` are those that it learns words from.
 
-    ``words``, ``edits``: see `build_lexicon`; ``choice``, ``oracle``, ``columns``: see `Editor`.
+    ``choice``, ``oracle``, ``columns``: see `Editor`.
     """
     if not isinstance(teacher, WhiteBoxTeacher):
         raise CodError("the editor needs the teacher's gradients", "use a model folder or Hub id as --teacher")
-    lexicon = build_lexicon(teacher.classifier, texts, words, edits)
-    return Editor(teacher, lexicon, choice, oracle=oracle, columns=columns)
+    lexicon = build_lexicon(teacher.classifier, texts, wording.words, wording.edits)
+    infill = None
+    if wording.model is not None:
+        device = str(teacher.classifier.device)
+        infill = open_infill(wording.model, lexicon.words, max_length=teacher.max_length, device=device)
+    return Editor(teacher, lexicon, choice, oracle=oracle, columns=columns, infill=infill)
 
 
 def _score(child: _State, before: np.ndarray, after: np.ndarray, target: int) -> _Edit:

@@ -27,9 +27,9 @@ LONGEST_ENDING = 3
 # An ending that fewer words have says nothing of them.
 SHARED_BY = 4
 RANK = 30
-# Words alike by this cosine or more share a part of speech three times in four, by an English tagger's lexicon, where
-# of the nearest words by embedding two in five do.
-ALIKE = 0.65
+# Words alike by this cosine or more share a part of speech twice in three, by an English tagger's lexicon, where
+# of the nearest words by embedding one in three does.
+ALIKE = 0.6
 # A letter that is rarer than this among the letters of the source is not of its language: é in English.
 FOREIGN = 1e-4
 _SENTENCE_END = frozenset(".!?…:\"'`“”‘’«»()[]*-–—。！？")

@@ -9,7 +9,7 @@ from cod_cli.counterfactuals.contrast import Witness
 from cod_cli.counterfactuals.edits import column_names, n_edits
 from cod_cli.counterfactuals.generators import editor, wordclass
 from cod_cli.counterfactuals.generators.base import EditRequest
-from cod_cli.counterfactuals.generators.editor import Choice, build_lexicon, open_editor
+from cod_cli.counterfactuals.generators.editor import Choice, Wording, build_lexicon, open_editor
 from cod_cli.errors import CodError
 from cod_cli.metrics import flips
 from cod_cli.models.load import load_classifier
@@ -98,7 +98,7 @@ def test_without_any_word_there_is_nothing_to_put_in(teacher_folder: Path) -> No
     request = EditRequest(Shot(id="d", text="the film is bad .", label="negative"), "positive", 1)
     kinds: tuple[Edits, ...] = ("any", "fluent")
     for edits in kinds:
-        [proposal] = open_editor(teacher_in(teacher_folder), ["!"], words="shots", edits=edits).propose([request])
+        [proposal] = open_editor(teacher_in(teacher_folder), ["!"], wording=Wording("shots", edits)).propose([request])
         assert (proposal.texts, proposal.status) == ((), "empty")
 
 
@@ -122,7 +122,9 @@ def test_fluent_edits_put_in_words_of_a_kind_only_and_leave_names_alone(
     )
     witness = Witness(teacher)
     shot = Shot(id="s", text="the music , the light and Brunda are dull .", label="negative")
-    open_editor(teacher, texts, edits="fluent", oracle=witness).search_on([(shot, "positive")], flipped=99, kept=99)
+    open_editor(teacher, texts, wording=Wording(edits="fluent"), oracle=witness).search_on(
+        [(shot, "positive")], flipped=99, kept=99
+    )
     put_in = {word for text in witness.shown["s"] for word in text.split()} - set(shot.text.split())
     assert {"great", "weak"} <= put_in
     assert not put_in & {"sister", "told", "before"}
