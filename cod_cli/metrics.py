@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from cod_cli.records import Prediction, Score
 
@@ -79,6 +78,8 @@ class Summary:
 
 def softmax(logits: npt.ArrayLike) -> Floats:
     """Probabilities of the classes at temperature 1, for one row ``(classes,)`` or many ``(n, classes)``."""
+    from scipy import special  # views that need no numbers import this module, too
+
     probs: Floats = special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
     return probs
 
@@ -160,6 +161,8 @@ def boundary_agreement(
 
 def kl(teacher: npt.ArrayLike, student: npt.ArrayLike) -> float:
     """Mean KL(teacher ‖ student) over rows at T = 1, in nats, from logits ``(n, classes)``."""
+    from scipy import special
+
     log_p = special.log_softmax(_rows(teacher), axis=-1)
     log_q = special.log_softmax(_rows(student), axis=-1)
     # exp(-inf) * -inf is not a number; a class that the teacher rules out adds nothing.

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from cod_cli.metrics import Floats
 
@@ -76,6 +75,8 @@ def difference(differences: Sequence[float]) -> Difference:
     if std < _NO_SPREAD:
         same = abs(mean) < _NO_SPREAD
         return Difference(found.size, mean, std, Interval(mean, mean) if same else None, 1.0 if same else None)
+    from scipy import stats  # half a second, which a view of few rows need not wait
+
     tested = stats.ttest_1samp(found, 0.0)
     return Difference(
         n=found.size,
@@ -130,6 +131,8 @@ def mcnemar(first: npt.ArrayLike, second: npt.ArrayLike) -> McNemar:
         raise ValueError(f"two classifiers on the same rows, not {one.shape} and {two.shape}")
     only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
     discordant = only_first + only_second
+    from scipy import stats
+
     p = float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
     return McNemar(only_first, only_second, p)
 
@@ -140,12 +143,16 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
         raise ValueError(f"{len(first)} and {len(second)} values")
     if len(first) < 3 or min(np.ptp(first), np.ptp(second)) == 0:
         return None
+    from scipy import stats
+
     return float(stats.spearmanr(first, second).statistic)
 
 
 def _bootstrap(found: Floats) -> Interval:
     # The same numbers give the same interval.
     generator = np.random.default_rng(0)
+    from scipy import stats
+
     made = stats.bootstrap((found,), np.mean, confidence_level=1 - ALPHA, random_state=generator)
     return _interval(made.confidence_interval)
 

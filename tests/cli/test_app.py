@@ -55,6 +55,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("words", [["cache"], ["show", "--prompt", "sentiment"]])
+def test_what_computes_nothing_imports_neither_scipy_nor_torch(words: list[str]) -> None:
+    code = (
+        f"import sys\nsys.argv = ['cod', *{words}]\nfrom cod_cli.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(sorted({'torch', 'transformers', 'scipy', 'sklearn', 'openai'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_nothing_phones_home() -> None:
     code = (
         "import sys; sys.argv = ['cod', '--version']\n"
