@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.label import LabelPlan, LabelResult
     from cod_cli.stages.pool import PoolResult
     from cod_cli.stages.report import ReportResult
-    from cod_cli.stages.rival import RivalResult
+    from cod_cli.stages.rival import RivalPlan, RivalResult
     from cod_cli.stages.sample import SampleResult
     from cod_cli.stages.show import PromptText, QualitySummary, RejectedAttempts, ShownPairs
     from cod_cli.stages.sweep.cells import SweepResult
@@ -140,8 +140,13 @@ def _estimate(name: str, what: Estimate) -> str:
     return tokens + ("" if what.cost is None else f", about {what.cost:.4f}")
 
 
-def rival(result: RivalResult) -> RenderableType:
-    """The rows of each rival, and how to train on them."""
+def rival(result: RivalResult | RivalPlan) -> RenderableType:
+    """The rows of each rival, and how to train on them; or what it would cost."""
+    from cod_cli.stages.rival import RivalPlan
+
+    if isinstance(result, RivalPlan):
+        planned = [_estimate(kind, what) for kind, what in result.estimates.items()]
+        return printable("\n".join([*planned, "first attempts only. Nothing was sent."]))
     lines = [
         f"{made.rows} rows in {made.path}"
         + (f", {made.counts['teacher_queries']} teacher queries" if made.counts.get("teacher_queries") else "")

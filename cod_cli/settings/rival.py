@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cod_cli.errors import UsageError
 from cod_cli.mixes import RIVALS, rival_named
 from cod_cli.settings.base import CHECKS, LLM, option
-from cod_cli.settings.shared import LLMOptions, TeacherOptions
+from cod_cli.settings.shared import DRY_RUN, LLMOptions, TeacherOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,8 @@ class RivalSettings(LLMOptions):
             metavar="NAME|FILE",
         ),
     ] = ()
+
+    dry_run: Annotated[bool, DRY_RUN] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

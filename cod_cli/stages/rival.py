@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from cod_cli.counterfactuals.generators.base import Generator
-from cod_cli.counterfactuals.generators.openai import open_generator
+from cod_cli.counterfactuals.generators.openai import OpenAIGenerator, open_generator
 from cod_cli.counterfactuals.rivals import (
     Material,
     contrast_sizes,
@@ -23,6 +23,7 @@ from cod_cli.data.heldout import draw_pool
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
+from cod_cli.llm.prices import Estimate
 from cod_cli.mixes import RIVALS, select
 from cod_cli.records import Counterfactual
 from cod_cli.settings.rival import RivalSettings
@@ -54,7 +55,14 @@ class RivalResult:
     teacher: str
 
 
-def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
+@dataclass(frozen=True)
+class RivalPlan:
+    """What the first attempts of the kinds that an LLM writes would take, by kind."""
+
+    estimates: dict[str, Estimate]
+
+
+def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult | RivalPlan:
     """Write ``2-KIND.jsonl`` for each kind: as many rows as the equal budget can take.
 
     Raises:
@@ -62,11 +70,11 @@ def rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
         CodError: a rival of the CFEs before there are any, or one begun with other settings.
         PartialError: an LLM has not answered everything; all else is saved.
     """
-    with run.hold("cod rival"):
+    with nullcontext() if settings.dry_run else run.hold("cod rival"):
         return _rival(run, settings, ui)
 
 
-def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
+def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult | RivalPlan:
     started = perf_counter()
     settings = with_recorded_teacher(run, settings)
     if not settings.teacher:
@@ -80,8 +88,30 @@ def _rival(run: Run, settings: RivalSettings, ui: Ui) -> RivalResult:
             f"the target is {target!r}, no label", f"--target: balanced, nearest, all or one of {', '.join(labels)}"
         )
     settings = dataclasses.replace(settings, target=target)
+    if settings.dry_run:
+        return _plan(material, settings, ui)
     made = tuple(_make(material, settings.of(kind), ui) for kind in settings.kinds)
     return RivalResult(run, made, round(perf_counter() - started, 2), settings.teacher_spec.name)
+
+
+def _plan(material: Material, settings: RivalSettings, ui: Ui) -> RivalPlan:
+    """What would be asked; nothing is written.
+
+    Raises:
+        UsageError: none of the kinds is written by an LLM.
+    """
+    found: dict[str, Estimate] = {}
+    for kind in [kind for kind in settings.kinds if RIVALS[kind].llm]:
+        files, own = material.run.rival(kind), settings.of(kind)
+        with _writers(files, material, own, ui) as [llm]:
+            ledger = open_ledger(kind, files, material, str(settings.target), [llm])
+            ledger.resume(files.rows.check(own.results(), teacher=material.teacher.fingerprint))
+            asked = ledger.asked(len(material.shots))
+            if isinstance(llm, OpenAIGenerator):
+                found[kind] = llm.estimate([one.request() for case in asked for one in case.waiting()])
+    if not found:
+        raise UsageError(f"--dry-run is about an LLM's cost, and {settings.kind} has none", "leave it out")
+    return RivalPlan(found)
 
 
 def _make(material: Material, settings: RivalSettings, ui: Ui) -> Made:

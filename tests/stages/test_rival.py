@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cod_cli.cli import views
 from cod_cli.counterfactuals.edits import n_edits, words
 from cod_cli.counterfactuals.generators import editor
 from cod_cli.counterfactuals.rivals import Material, writers_of
@@ -24,7 +25,7 @@ from cod_cli.settings.shared import TeacherSpec
 from cod_cli.stages.counterfact import counterfact
 from cod_cli.stages.distill import distill
 from cod_cli.stages.label import label
-from cod_cli.stages.rival import Made, rival
+from cod_cli.stages.rival import Made, RivalPlan, RivalResult, rival
 from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run
 from cod_cli.teachers.local import WhiteBoxTeacher
@@ -69,7 +70,9 @@ def with_cfes(run: Run, teacher_folder: Path, exhaustive: None) -> Run:
 
 def make(run: Run, kind: str, teacher: Path | None = None, **options: Any) -> Made:
     named = {"teacher": str(teacher)} if teacher else {}
-    [made] = rival(run, RivalSettings(kind=kind, cache=False, **named, **options), Ui.silent()).made
+    result = rival(run, RivalSettings(kind=kind, cache=False, **named, **options), Ui.silent())
+    assert isinstance(result, RivalResult)
+    [made] = result.made
     return made
 
 
@@ -429,3 +432,26 @@ def test_the_queries_of_an_earlier_go_are_counted_too(run: Run, teacher_folder: 
     # The shots are shown to the teacher in each go; in the second the other replies.
     assert before > 0
     assert run.counterfactuals.require().counts["teacher_queries"] > before + K
+
+
+# What it would cost
+
+
+def test_a_dry_run_counts_what_an_llm_would_be_asked_and_writes_nothing(run: Run, teacher_folder: Path) -> None:
+    before = sorted(path.name for path in run.folder.iterdir() if not path.name.startswith("."))
+    with FakeLLM() as llm:
+        options: dict[str, Any] = {"model": "m", "base_url": llm.url, "price": (1.0, 2.0), "cache": False}
+        settings = RivalSettings(kind="paraphrase,opposite,eda", teacher=str(teacher_folder), dry_run=True, **options)
+        plan = rival(run, settings, Ui.silent())
+        assert llm.requests == []
+    assert isinstance(plan, RivalPlan)
+    assert {kind: what.calls for kind, what in plan.estimates.items()} == {"paraphrase": K // 2, "opposite": K // 2}
+    assert all(what.cost and what.cost > 0 for what in plan.estimates.values())
+    assert "paraphrase: 4 requests" in str(views.rival(plan))
+    made = sorted(path.name for path in run.folder.iterdir() if not path.name.startswith("."))
+    assert [name for name in made if name not in before and not name.endswith("replies.jsonl")] == []
+
+
+def test_a_dry_run_of_what_costs_nothing_is_refused(run: Run, teacher_folder: Path) -> None:
+    with pytest.raises(UsageError, match="eda has none"):
+        rival(run, RivalSettings(kind="eda", teacher=str(teacher_folder), dry_run=True), Ui.silent())
