@@ -92,6 +92,12 @@ def rival_named(name: str) -> Kind:
     return kind
 
 
+def of_edits(mix: str) -> bool:
+    """Whether a mix trains on edits of its shots, not on them alone or on whole texts."""
+    kind = RIVALS.get(mix)
+    return mix not in ("shots", "pool") and not (kind and (kind.real or kind.llm))
+
+
 def require_mix(mix: str) -> None:
     """Refuse a mix that there is not."""
     if mix not in MIXES and mix not in RIVALS:

@@ -474,10 +474,11 @@ class Manifest(SparseRecord):
     ``settings`` holds only what changes results; ``outputs`` the hash of the finished file, by which
     a later edit by hand is noticed. ``calibration`` is how soft labels are to be read; they themselves are raw.
     ``price`` is what ``cost`` was computed with, money per million tokens of prompts and of replies; ``judge`` names
-    the judge that was asked, with its fingerprint.
+    the judge that was asked, with its fingerprint. ``random_edits`` counts, by the class that the teacher chooses on a
+    shot, the classes that it chooses on random edits of it.
     """
 
-    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"price", "judge"})
+    WHERE_USED: ClassVar[frozenset[str]] = frozenset({"price", "judge", "random_edits"})
 
     schema_: int = SCHEMA
     stage: str
@@ -496,6 +497,7 @@ class Manifest(SparseRecord):
     cost: float | None = None
     price: tuple[float, float] | None = None
     judge: str | None = None
+    random_edits: dict[str, dict[str, int]] | None = None
 
     model_config = ConfigDict(
         frozen=True,

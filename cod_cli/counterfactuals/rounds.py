@@ -58,6 +58,7 @@ class Terms:
         before: the values that options had before there were such options.
         teacher_usage: tells the tokens of what an LLM that is the teacher was paid for, and their cost; nothing where
             the teacher is none.
+        random_edits: asks the teacher, once all else is done, what manifests have under that name.
     """
 
     settings: dict[str, Any]
@@ -67,6 +68,7 @@ class Terms:
     accept_partial: bool = False
     before: Mapping[str, Any] | None = None
     teacher_usage: Callable[[], tuple[dict[str, int], float | None]] = _nothing_paid
+    random_edits: Callable[[], dict[str, dict[str, int]]] = dict
 
     @classmethod
     def of(
@@ -251,7 +253,10 @@ def _close(
         own = {name: counts[name] for name in ("semifactuals", NEAR_COPIES, "semifactuals_only")}
         ledger.files.semifactuals.finish(beside, judge.judge(kept) if judge else kept, complete=complete, counts=own)
     ledger.files.rows.finish(
-        manifest.replace(price=(terms.price.prompt, terms.price.completion) if terms.price else None),
+        manifest.replace(
+            price=(terms.price.prompt, terms.price.completion) if terms.price else None,
+            random_edits=(terms.random_edits() if complete else None) or None,
+        ),
         judge.judge(rows) if judge else rows,
         complete=complete,
         counts=counts,

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
+from cod_cli.counterfactuals import harm
 from cod_cli.counterfactuals.contrast import ContrastSets, Gatherer, Sizes, Witness
 from cod_cli.counterfactuals.generators.base import EditRequest, Generator
 from cod_cli.counterfactuals.generators.editor import Editor, Wording, open_editor
@@ -181,13 +183,19 @@ def _counterfact(
                 witness or teacher, labels, max_edit_ratio=settings.max_edit_ratio, columns=columns_in_texts(run)
             )
             terms = Terms.of(settings, lambda: teacher_usage(settings.teacher_spec, run.read_teacher_replies()))
-            fill(ledger, verifier, dataclasses.replace(terms, before=settings.BEFORE), teacher, budget, ui, judge)
+            terms = dataclasses.replace(terms, before=settings.BEFORE)
+            if teacher is not None and teacher.cheap and settings.held_out is None:
+                asked = partial(harm.turn_at_random, teacher, shots, labels, columns_in_texts(run))
+                terms = dataclasses.replace(terms, random_edits=asked)
+            fill(ledger, verifier, terms, teacher, budget, ui, judge)
         elif judge and judge.name != manifest.judge:
             for file in (files.rows, files.semifactuals):
                 if file and (made := file.manifest()):
                     file.rewrite(made.replace(judge=judge.name), judge.judge(file.read()))
         else:
             ui.note(f"{files.rows.path} is complete already; nothing is left to ask")
+    if said := harm.warning(files.rows.require().random_edits):
+        ui.warn(said)
     return _result(run, files, shots, perf_counter() - started)
 
 

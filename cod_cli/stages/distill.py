@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from cod_cli.counterfactuals import harm
 from cod_cli.errors import CodError, UsageError
 from cod_cli.evaluation.scores import NO_STUDENTS
-from cod_cli.mixes import ENOUGH_STEPS_FOR_TWO, MANY, RIVALS, require_equal_budget
+from cod_cli.mixes import ENOUGH_STEPS_FOR_TWO, MANY, RIVALS, of_edits, require_equal_budget
 from cod_cli.models.card import student_card
 from cod_cli.models.folder import fingerprint
 from cod_cli.models.load import (
@@ -242,11 +243,16 @@ def _why_kd(shared: _Shared) -> str | None:
 
 def _report(shared: _Shared) -> None:
     run, data, ui, families = shared.run, shared.data, shared.ui, shared.settings.families
+    balanced = families in ("balanced", "together")
+    left_out = data.left_out
+    _say_alone(left_out.alone, data.k, families, balanced, ui)
+    made = run.counterfactuals.manifest()
+    if of_edits(shared.settings.mix) and made and (likely := harm.warning(made.random_edits)):
+        ui.warn(likely)
     files: list[Artifact[Any]] = [run.shots, run.counterfactuals, run.semifactuals, run.pool]
     for file in [*files, run.rival(shared.settings.mix).rows] if shared.settings.mix in RIVALS else files:
         if file.path.name in data.inputs and file.edited():
             ui.note(f"{file.path} was edited by hand since it was made")
-    left_out = data.left_out
     if left_out.unflipped:
         ui.note(f"{left_out.unflipped} CFEs do not flip the teacher and are left out (--keep-unflipped takes them)")
     if left_out.turned:
@@ -255,13 +261,18 @@ def _report(shared: _Shared) -> None:
         ui.note(f"{left_out.rejected} edits are left out because the judge takes them for another class")
     if left_out.orphans:
         ui.warn(f"{left_out.orphans} edits are left out because their shots are not in {run.shots.path}")
-    balanced = families in ("balanced", "together")
     if left_out.surplus:
         why = "a family has as many rows of each class as of the rarest" if balanced else f"--families is {families}"
         ui.note(f"{left_out.surplus} edits are left over: {why}")
-    if left_out.alone:
-        why = "no edits of theirs are of two classes" if balanced else f"--families is {families}, and they have none"
-        ui.note(f"{left_out.alone} of {data.k} shots stand alone: {why}")
+
+
+def _say_alone(alone: int, k: int, families: str, balanced: bool, ui: Ui) -> None:
+    """How many shots stand alone; where most do, what is trained on is hardly a contrast set."""
+    if not alone:
+        return
+    why = "no edits of theirs are of two classes" if balanced else f"--families is {families}, and they have none"
+    tell = ui.warn if 2 * alone > k else ui.note
+    tell(f"{alone} of {k} shots stand alone: {why}")
 
 
 def _plan(name: str, seed: int, shared: _Shared) -> Student:

@@ -1,11 +1,13 @@
 """Contrast sets from end to end: further CFEs and semifactuals by the editor and by a loopback LLM."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cod_cli.counterfactuals import harm
 from cod_cli.counterfactuals.edits import words
 from cod_cli.counterfactuals.generators import editor
 from cod_cli.errors import CodError, PartialError, UsageError
@@ -198,6 +200,38 @@ def test_with_three_classes_every_class_is_a_target_as_often_as_a_label(tmp_path
     tried = {(row.shot_id, row.target) for row in run.cfe_files.read_attempts()}
     assert Counter(target for _, target in tried) == dict.fromkeys(labels, 2)
     assert {row.label for row in rows if row.shot_id == rows[0].shot_id} == set(labels) - {rows[0].source_label}
+
+
+def test_a_manifest_tells_what_random_edits_do_to_the_teacher(tmp_path: Path, teacher_folder: Path) -> None:
+    few = sampled(tmp_path)
+    write(few, teacher_folder, per_shot=1, semifactuals=0)
+    assert few.counterfactuals.require().random_edits is None
+    texts = {f"{word} , {text}": name for text, name in OF_THEIR_OWN.items() for word in ("yes", "no")}
+    rows = [json.dumps({"text": text, "label": name}) + "\n" for text, name in texts.items()]
+    (tmp_path / "more.jsonl").write_text("".join(rows), encoding="utf-8")
+    run = Run(tmp_path / "more")
+    sample(run, SampleSettings(data=str(tmp_path / "more.jsonl"), shots="8"), Ui.silent())
+    queries = write(run, teacher_folder, per_shot=1, semifactuals=0).counts["teacher_queries"]
+    told = run.counterfactuals.require().random_edits
+    assert told is not None
+    assert set(told) == {"negative", "positive"}
+    assert 200 < sum(n for counts in told.values() for n in counts.values()) <= 8 * harm.EDITS
+    # They are no part of what the CFEs cost.
+    shown = {shot.text for shot in run.shots.read()} | {row.text for row in run.cfe_files.read_attempts() if row.text}
+    assert len(shown) <= queries
+
+
+def test_where_random_edits_leave_nothing_that_is_said(
+    tmp_path: Path, teacher_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = sampled(tmp_path)
+    one_way = {"negative": {"negative": 64, "positive": 0}, "positive": {"negative": 64, "positive": 0}}
+    monkeypatch.setattr(harm, "turn_at_random", lambda *_: one_way)
+    for _ in range(2):
+        settings = CounterfactSettings(generator="editor", teacher=str(teacher_folder), cache=False, for_mix="cod")
+        counterfact(run, settings, Ui())
+        assert "warning: edits are likely to do harm here" in capsys.readouterr().err
+    assert run.counterfactuals.require().random_edits == one_way
 
 
 def test_semifactuals_are_labelled_and_shown(run: Run, teacher_folder: Path) -> None:

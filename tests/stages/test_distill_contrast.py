@@ -341,3 +341,27 @@ def test_students_of_unlike_starts_do_not_collide(run: Run, student_folder: Path
     train(run, student_folder)
     train(run, None)
     assert run.student_names() == ["lwd-all", "lwd-all-cut"]
+
+
+@pytest.mark.parametrize(("mix", "warned"), [("contrast", True), ("cod", True), ("shots", False)])
+def test_where_edits_are_likely_to_do_harm_it_is_said_before_they_are_trained_on(
+    run: Run, student_folder: Path, capsys: pytest.CaptureFixture[str], mix: str, warned: bool
+) -> None:
+    one_way = {"negative": {"negative": 60, "positive": 4}, "positive": {"negative": 50, "positive": 14}}
+    run.counterfactuals.note(run.counterfactuals.require().replace(random_edits=one_way))
+    length = {"steps": None, "epochs": 1} if mix == "cod" else {}
+    train(run, student_folder, mix=mix, ui=Ui(), **length)
+    said = capsys.readouterr().err
+    assert ("warning: edits are likely to do harm here" in said) is warned
+    if warned:
+        assert said.index("likely to do harm") < said.index("Training")
+
+
+def test_where_most_shots_stand_alone_that_is_said_first(
+    run: Run, student_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row for row in run.counterfactuals.read() if row.shot_id == "d/train/1"]
+    run.counterfactuals.finish(run.counterfactuals.require(), rows)
+    train(run, student_folder, mix="contrast", ui=Ui())
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "warning: 4 of 5 shots stand alone: no edits of theirs are of two classes"
