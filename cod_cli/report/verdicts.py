@@ -52,12 +52,13 @@ def _of(key: Key, comparison: Comparison, yardsticks: Sequence[Score], pace: Map
     metric = comparison.metric
     students = [cell for cell in comparison.at(key[:2]) if cell.key == key and _is_student(cell)]
     ranked = sorted((cell for cell in students if metric in cell.values), key=lambda cell: -_rank(cell, metric))
-    lines = []
+    lines, bests = [], []
     for cut in STARTS:
         of_start = [cell for cell in ranked if cell.cut == cut]
         if of_start:
+            bests.append(of_start[0])
             lines.append(_best(of_start, metric, yardstick(yardsticks, TEACHER, key[:2], metric), pace))
-    return lines + _no_student(ranked[0], key, comparison, yardsticks) if ranked else []
+    return lines + _no_student(bests, key, comparison, yardsticks) if ranked else []
 
 
 def _rank(cell: Cell, metric: str) -> float:
@@ -101,20 +102,28 @@ def _size(cell: Cell, pace: Mapping[str, float]) -> str:
     return line + (f", {sum(speeds) / len(speeds):,.0f} texts a second here" if speeds else "")
 
 
-def _no_student(best: Cell, key: Key, comparison: Comparison, yardsticks: Sequence[Score]) -> list[str]:
-    """What does at least as well as the best student without being one."""
+def _no_student(bests: Sequence[Cell], key: Key, comparison: Comparison, yardsticks: Sequence[Score]) -> list[str]:
+    """What does at least as well without being a student: as all of them, or as the best of one start."""
     metric, lines = comparison.metric, []
-    least = _rank(best, metric)
+
+    def beaten(least: float) -> list[Cell]:
+        return [cell for cell in bests if least >= _rank(cell, metric)]
+
     for name, what in INSTEAD.items():
         known = [c for c in comparison.at(key[:2]) if c.results[0].score.student == name and c.k <= key[2]]
         other = max((c for c in known if metric in c.values), key=lambda c: c.k, default=None)
-        if other is not None and _rank(other, metric) >= least:
+        behind = beaten(_rank(other, metric)) if other is not None else []
+        if other is not None and behind:
             reached = _shown(other.metrics()[metric].mean, metric)
-            lines.append(f"you need no student: {what} reach{'' if name == KNN else 'es'} {reached} ({name})")
+            does = f"{what} reach{'' if name == KNN else 'es'} {reached} ({name})"
+            of_one = f"{does}, no less than the best student {STARTS[behind[0].cut]}"
+            lines.append(f"you need no student: {does}" if len(behind) == len(bests) else of_one)
     always = yardstick(yardsticks, MAJORITY, key[:2], metric)
-    if always is not None and always >= least and not METRICS[metric].low_is_better:
+    behind = beaten(always) if always is not None and not METRICS[metric].low_is_better else []
+    if always is not None and behind:
         said = next(s for s in yardsticks if (s.student, s.task, s.split) == (MAJORITY, *key[:2]))
-        lines.append(f"no student beats always saying *{majority_class(said)}* ({_shown(always, metric)})")
+        who = "no student" if len(behind) == len(bests) else f"no student {STARTS[behind[0].cut]}"
+        lines.append(f"{who} beats always saying *{majority_class(said)}* ({_shown(always, metric)})")
     return lines
 
 

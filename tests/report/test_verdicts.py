@@ -94,6 +94,24 @@ def test_a_baseline_below_the_best_student_is_passed_over(tmp_path: Path) -> Non
     assert len(said(tmp_path)) == 1
 
 
+def test_what_reaches_the_best_student_of_one_start_is_told_beside_it(tmp_path: Path) -> None:
+    with_two_starts(tmp_path)
+    for seed in SEEDS:
+        baseline(Run(tmp_path / f"s{seed}"), "linear", 0.65)
+    (line,) = said(tmp_path)[2:]
+    assert line.startswith("A linear head on a frozen encoder reaches 65.0% (linear), no less than the best student ")
+    assert line.endswith("from pretrained weights")
+    for seed in SEEDS:
+        rescore(Run(tmp_path / f"s{seed}"), "linear", accuracy=0.81)
+    assert said(tmp_path)[2:] == ["You need no student: a linear head on a frozen encoder reaches 81.0% (linear)"]
+
+
+def test_the_majority_may_beat_the_students_of_one_start_alone(tmp_path: Path) -> None:
+    with_two_starts(tmp_path)
+    predicted(Run(tmp_path / "s0"), {"kd-cod": [1] * 10}, [1] * 7 + [0] * 3)
+    assert said(tmp_path)[-1] == "No student from pretrained weights beats always saying *positive* (70.0%)"
+
+
 def test_an_old_report_derives_the_majority_from_the_labels_beside_decisions(tmp_path: Path) -> None:
     run = scored_run(tmp_path, {"kd-shots": 0.6, "kd-cod": 0.7}, n=10)
     assert read_evidence(tmp_path).majorities == ()
