@@ -77,8 +77,8 @@ def warning(turned: Turned | None) -> str | None:
     ways = [_way(source, counts) for source, counts in turned.items() if sum(counts.values())]
     return (
         f"edits are likely to do harm here: exchanging a few words at random turns {', '.join(ways)}, whichever words "
-        f"they are, so it leaves {left:.0%} of what tells the classes apart (below {LEAST_SURVIVING:.0%}; near 0 on "
-        "CoLA, where students of edits lose). Compare with --mix shots, or give the run whole texts (cod pool, --mix pool)"
+        f"they are, and leaves {left:.0%} of what tells the classes apart (below {LEAST_SURVIVING:.0%}, as on CoLA, "
+        "where students lose by edits). Compare with --mix shots, or train on whole texts: cod pool, --mix pool"
     )
 
 
