@@ -343,7 +343,7 @@ def demo(result: DemoResult) -> RenderableType:
         Text(),
         _next(
             f"{result.page} shows it all; {result.seconds:.0f} s, {result.size / 1e6:,.0f} MB in {result.folder}",
-            f"cod show {quoted(result.folder / 'seed-0')}; cod eval {quoted(result.folder / 'seed-0')}",
+            f"cod show {quoted(result.run.folder)}; cod eval {quoted(result.run.folder)}",
         ),
     )
 

@@ -79,11 +79,12 @@ class Line:
 class DemoResult:
     """Five lines, what always saying one class reaches, and pairs that a judge agrees with.
 
-    ``made`` counts all pairs, ``agreed`` those of them that the judge takes for the classes they stand for; ``page`` is
-    the report, ``size`` that of the folder in bytes.
+    ``made`` counts all pairs, ``agreed`` those of them that the judge takes for the classes they stand for; ``run`` is
+    the first seed's, ``page`` the report, ``size`` that of the folder in bytes.
     """
 
     folder: Path
+    run: Run
     k: int
     teacher: Score
     majority: float | None
@@ -130,6 +131,7 @@ def demo(folder: Path, settings: DemoSettings, ui: Ui, ingredients: Ingredients 
     taught = next(result.score for result in found.evidence.teachers)
     return DemoResult(
         folder=folder,
+        run=runs[0],
         k=settings.shots,
         teacher=taught,
         majority=yardstick(found.evidence.yardsticks, MAJORITY, (taught.task, taught.split), "accuracy"),

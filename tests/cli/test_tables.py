@@ -11,6 +11,7 @@ from cod_cli.evaluation.arms import Reached
 from cod_cli.metrics import Summary
 from cod_cli.records import Attempt, Counterfactual, Student
 from cod_cli.stages.demo import DemoResult, Line
+from cod_cli.store.run import Run
 from tests.records_of import counterfactual, made_student, score
 from tests.terminal import cells, on_terminal, piped
 
@@ -203,7 +204,7 @@ def test_the_demo_compares_its_lines_with_the_teacher_and_with_always_the_same_c
         Line("kd-shots", "KD: 16 tweets", Summary(0.593, 0.03, 3), ""),
         Line("lwd-all-cut", "default, cut ‡ †", Summary(0.672, None, 1), ""),
     ]
-    result = DemoResult(Path("d"), 16, TEACHER, 0.5, tuple(lines), (), 0, 0, Path("p"), 1, 1.0)
+    result = DemoResult(Path("d"), Run("d/s"), 16, TEACHER, 0.5, tuple(lines), (), 0, 0, Path("p"), 1, 1.0)
     shown = piped(tables.demo(result))
     assert cells(shown, "always the same class") == ["50.0"]
     assert cells(shown, "KD: 16 tweets") == ["59.3", "±", "3.0", "3"]

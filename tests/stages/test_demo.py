@@ -132,6 +132,9 @@ def test_the_page_is_written_and_named_with_the_folders_size(done: tuple[DemoRes
     assert result.size == files
     assert f"{files / 1e6:,.0f} MB in {folder / 'demo'}" in shown
     assert all(line.sentence in shown for line in result.lines)
+    run = folder / "demo" / "seed-0"
+    assert shown.endswith(f"next: cod show {run}; cod eval {run}\n")
+    assert views.document(result)["page"] == str(result.page)
 
 
 def test_the_students_of_the_first_seed_alone_keep_their_weights(done: tuple[DemoResult, Path]) -> None:
