@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalPlan, RivalResult
     from cod_cli.stages.sample import SampleResult
-    from cod_cli.stages.show import PromptText, QualitySummary, RejectedAttempts, ShownPairs
+    from cod_cli.stages.show import PromptText, QualitySummary, RejectedAttempts, ShownPairs, ShownPool
     from cod_cli.stages.sweep.cells import SweepResult
     from cod_cli.stages.sweep.estimate import SweepEstimate
     from cod_cli.stages.teach import TeachResult
@@ -274,10 +274,12 @@ def _columns(settings: Mapping[str, Any]) -> str:
     return texts + "".join(f" {flag} {quoted(value)}" for flag, value in rest.items() if value)
 
 
-def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) -> RenderableType:
+def show(result: ShownPairs | ShownPool | RejectedAttempts | QualitySummary | PromptText) -> RenderableType:
     """Whichever of them was asked for."""
-    from cod_cli.stages.show import PromptText, RejectedAttempts, ShownPairs
+    from cod_cli.stages.show import PromptText, RejectedAttempts, ShownPairs, ShownPool
 
+    if isinstance(result, ShownPool):
+        return _texts(result)
     if isinstance(result, ShownPairs):
         return tables.pairs(result.pairs) if result.pairs else printable(result.none or "")
     if isinstance(result, RejectedAttempts):
@@ -289,6 +291,15 @@ def show(result: ShownPairs | RejectedAttempts | QualitySummary | PromptText) ->
     if result.contrast is None:
         return quality
     return Group(quality, printable("\n".join(_contrast(result.contrast, result.shots))))
+
+
+def _texts(result: ShownPool) -> RenderableType:
+    """Each text below its id and the teacher's choice."""
+    lines = []
+    for row, label, p in result.texts:
+        lines += [row.id + ("" if label is None else f"  {label} {p:.2f}"), f"  {row.text}", ""]
+    chosen = ", ".join(f"{n} {label}" for label, n in result.chosen.items()) or "not labelled yet: cod label RUN"
+    return printable("\n".join([*lines, f"the teacher's choices: {chosen}"]))
 
 
 def sweep(result: SweepResult | SweepEstimate) -> RenderableType:

@@ -11,7 +11,7 @@ from cod_cli.evaluation.arms import base_name
 from cod_cli.evaluation.scores import MAJORITY, TEACHER, majority
 from cod_cli.llm.prices import Usage
 from cod_cli.metrics import with_f1
-from cod_cli.mixes import RIVALS
+from cod_cli.mixes import POOL, RIVALS
 from cod_cli.records import Prediction, Score, Student, SweepPlan
 from cod_cli.store.run import Run, SweepFolder
 
@@ -190,9 +190,28 @@ class _Take:
 
 
 def _take(run: Run, mix: str | None) -> _Take:
-    """By the manifest of the file that a mix reads beside the shots."""
+    """By the manifests of the files that a mix reads beside the shots."""
     if mix in (None, "shots"):
         return _Take(None, 0, 0, 0.0)
+    pool = run.pool.manifest() if mix in POOL else None
+    if pool is None:
+        return _take_of_edits(run, mix)
+    # Each text is a question to the teacher, and balancing asks about more.
+    queries = max(pool.counts.get("texts", 0), pool.counts.get("teacher_queries", 0))
+    own = _Take(None, queries, Usage.from_record(pool.usage).tokens, 0.0 if pool.cost is None else pool.cost)
+    if mix == "pool" or run.counterfactuals.manifest() is None:
+        return own
+    edits = _take_of_edits(run, mix)
+    return _Take(
+        accepted=None,
+        queries=None if edits.queries is None else edits.queries + queries,
+        tokens=edits.tokens + own.tokens,
+        money=None if edits.money is None else edits.money + (own.money or 0.0),
+    )
+
+
+def _take_of_edits(run: Run, mix: str | None) -> _Take:
+    """What CFEs, or a rival's rows, took."""
     manifest = (run.rival(str(mix)).rows if mix in RIVALS else run.counterfactuals).manifest()
     if manifest is None:
         return _Take(None, None, 0, None)

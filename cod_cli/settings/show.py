@@ -25,6 +25,9 @@ class ShowSettings(Settings):
             "--semifactuals", help="Show the edits that do not turn the teacher, in place of the CFEs.", panel=OUTPUT
         ),
     ] = False
+    pool: Annotated[
+        bool, option("--pool", help="Show the texts without labels, and the teacher's choice on each.", panel=OUTPUT)
+    ] = False
     summary: Annotated[
         bool, option("--summary", help="Show how good the CFEs are and what they took.", panel=OUTPUT)
     ] = False
@@ -40,6 +43,6 @@ class ShowSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        chosen = [name for name in ("rejected", "semifactuals", "summary", "prompt") if getattr(self, name)]
+        chosen = [name for name in ("rejected", "semifactuals", "pool", "summary", "prompt") if getattr(self, name)]
         if len(chosen) > 1:
             raise UsageError(f"--{chosen[0]} and --{chosen[1]} show different things", "choose one of them")

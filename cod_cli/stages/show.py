@@ -18,7 +18,8 @@ from cod_cli.counterfactuals.quality import (
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.prices import Price
 from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages
-from cod_cli.records import Attempt, Counterfactual, Shot
+from cod_cli.metrics import softmax
+from cod_cli.records import Attempt, Counterfactual, PoolText, Shot, text_sha
 from cod_cli.settings.show import ShowSettings
 from cod_cli.store.run import Run
 from cod_cli.teachers.answers import class_codes
@@ -85,9 +86,26 @@ class PromptText:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ShownPool:
+    """Texts of the pool, each with the class that the teacher chooses and its probability, None while nobody asked.
+
+    ``total`` counts those not shown, too; ``chosen`` how many of all are of which class.
+    """
+
+    total: int
+    chosen: dict[str, int]
+    texts: tuple[tuple[PoolText, str | None, float | None], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        rows = [{**row.model_dump(), "label": label, "p": p} for row, label, p in self.texts]
+        return {"total": self.total, "chosen": self.chosen, "texts": rows}
+
+
 def show(
     run: Run | None, settings: ShowSettings, ui: Ui
-) -> ShownPairs | RejectedAttempts | QualitySummary | PromptText:
+) -> ShownPairs | ShownPool | RejectedAttempts | QualitySummary | PromptText:
     """Show one thing about a run; without a run, a prompt.
 
     Raises:
@@ -100,6 +118,8 @@ def show(
         raise UsageError(
             "there is nothing to show", "name a run: `cod show RUN`, or a prompt: `cod show --prompt NAME`"
         )
+    if settings.pool:
+        return _pool(run, settings, ui)
     if not run.counterfactuals.path.exists():
         # Shots come first, where there is no run at all.
         run.shots.require()
@@ -125,6 +145,25 @@ def _why_none(run: Run) -> str:
     tried = ", ".join(f"{n} {status}" for status, n in counts.most_common()) or "nothing was tried"
     rejected = shlex.join(["cod", "show", str(run.folder), "--rejected"])
     return f"no counterfactual was accepted: {tried}. Each attempt: {rejected}"
+
+
+def _pool(run: Run, settings: ShowSettings, ui: Ui) -> ShownPool:
+    run.pool.refuse_old_rival("`cod distill --mix pool-rows` trains on it")
+    if not run.pool.path.exists():
+        run.pool.require()
+    manifest = run.pool_labels.manifest()
+    labels = manifest.labels if manifest else []
+    told = {(soft.id, soft.text_sha): softmax(soft.logits) for soft in run.pool_labels.peek()} if manifest else {}
+    read: list[tuple[PoolText, str | None, float | None]] = []
+    for row in run.pool.peek():
+        p = told.get((row.id, text_sha(row.text)))
+        read.append((row, None, None) if p is None else (row, labels[int(p.argmax())], round(float(p.max()), 6)))
+    chosen = Counter(label for _, label, _ in read)
+    shown = [entry for entry in read if settings.only in (None, entry[0].id)]
+    if not shown:
+        raise CodError(f"there is no text with the id {settings.only!r} in {run.pool.path}", "give the id of one")
+    _say_what_is_left(len(shown), settings.limit, ui)
+    return ShownPool(len(shown), {label: chosen[label] for label in labels}, tuple(shown[: settings.limit]))
 
 
 def _semifactuals(run: Run) -> list[Counterfactual]:

@@ -13,6 +13,7 @@ from cod_cli.cli.app import app
 from cod_cli.data import heldout
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.records import SoftLabel
+from cod_cli.report import results
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.pool import PoolSettings
@@ -334,3 +335,25 @@ def test_a_balanced_pool_has_as_many_texts_of_each_class(run: Run, tmp_path: Pat
 def test_picks_that_do_not_fit_are_usage_errors(words: str, run: Run) -> None:
     source = [] if "--model" in words else ["--from", "a.jsonl"]
     assert CliRunner().invoke(app, ["pool", str(run.folder), *source, *words.split()]).exit_code == 2
+
+
+def test_show_prints_the_texts_with_the_teachers_choice(run: Run, other: Path, teacher_folder: Path) -> None:
+    words = ["show", str(run.folder), "--pool"]
+    assert CliRunner().invoke(app, words).exit_code == 1
+    gather(run, other, 6)
+    assert "not labelled yet" in CliRunner().invoke(app, words).output
+    ask(run, teacher_folder)
+    rows = read_trainset(run, "pool").rows[4:]
+    told = json.loads(CliRunner().invoke(app, [*words, "--json", "-q", "-n", "3"]).stdout)
+    assert [(row["id"], row["label"]) for row in told["texts"]] == [
+        (row.id, ["negative", "positive"][row.label]) for row in rows[:3]
+    ]
+    assert (told["total"], sum(told["chosen"].values())) == (6, 6)
+    assert f"{rows[0].id}  " in CliRunner().invoke(app, words).output
+
+
+def test_a_report_counts_each_text_as_a_query(run: Run, other: Path, teacher_folder: Path) -> None:
+    run = labelled(run, other, teacher_folder)
+    taken = results._take(run, "pool")
+    assert (taken.queries, taken.tokens, taken.money) == (20, 0, 0.0)
+    assert results._take(run, "all") == taken
