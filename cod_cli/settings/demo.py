@@ -10,7 +10,7 @@ from cod_cli.settings.base import DATA, GENERAL, Settings, option, parse_seeds
 class DemoSettings(Settings):
     """Options of `cod demo`."""
 
-    shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", panel=DATA, min=4)] = 16
+    shots: Annotated[int, option("-k", "--shots", help="Rows that each student trains on.", panel=DATA, min=4)] = 8
     seed: Annotated[str, option(help="Seeds to repeat it with.", panel=GENERAL, metavar="INT[,INT…]")] = "0,1,2"
 
     def __post_init__(self) -> None:

@@ -336,8 +336,8 @@ class Editor:
             now = (gradient[pieces] * embedded[pieces]).sum()
             gains = self.lexicon.vectors[indices] @ gradient[pieces].sum(0) - now
             words = [self.lexicon.words[index] for index in indices.tolist()]
-            own = state.tokens[position].text.lower()
-            ranked = sorted(((g, w) for g, w in zip(gains.tolist(), words, strict=True) if w != own), reverse=True)
+            this = state.tokens[position].text.lower()
+            ranked = sorted(((g, w) for g, w in zip(gains.tolist(), words, strict=True) if w != this), reverse=True)
             promising += [(gain, position, word) for gain, word in ranked[:PER_WORD]]
         promising.sort(key=lambda t: -t[0])
         return [state.replace(position, word) for _, position, word in promising[:SCORED]]
