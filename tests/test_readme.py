@@ -13,6 +13,9 @@ from typer.main import get_command
 
 from cod_cli.cli.app import app
 from cod_cli.cli.explained import explanation
+from cod_cli.report.comparison import compare
+from cod_cli.report.page.picture import picture
+from cod_cli.report.results import read_evidence
 from cod_cli.settings.base import options_of
 from tests.tables import tabulate
 
@@ -35,6 +38,13 @@ def test_a_table_shows_what_its_score_files_say(folder: str, wanted: str, shown:
 
 def test_all_score_files_stand_behind_a_table() -> None:
     assert {folder for folder, *_ in MARKED} == {path.name for path in EVIDENCE.iterdir() if path.is_dir()}
+
+
+def test_the_readmes_picture_is_drawn_from_score_files() -> None:
+    [name] = re.findall(r"^!\[.*\]\(tests/evidence/(\S+)\.svg\)$", README, re.MULTILINE)
+    evidence = read_evidence(EVIDENCE / name)
+    drawn = picture(compare(evidence), evidence.yardsticks)
+    assert (EVIDENCE / f"{name}.svg").read_text(encoding="utf-8") == drawn
 
 
 def test_the_readme_is_read_in_a_sitting() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.console import Group as Stack
 from rich.console import RenderableType
 from rich.text import Text
@@ -16,6 +17,7 @@ from cod_cli.counterfactuals.quality import Quality, QualityReport
 from cod_cli.evaluation.arms import Arm
 from cod_cli.evaluation.scores import MAJORITY, TEACHER
 from cod_cli.metrics import METRICS, Summary, classes_in, f1_of
+from cod_cli.metrics import confusion as count_confusion
 from cod_cli.records import Score
 from cod_cli.report.comparison import BY_GENERATOR, Cell, Comparison, Contrast, Place
 from cod_cli.report.rendering import (
@@ -165,6 +167,8 @@ def _side_by_side(place: Place, cells: Sequence[Cell], yardsticks: Sequence[Scor
     return Table(table.title, table.columns, [*above, *table.groups], table.caption)
 
 
+# Classes in a table of which is taken for which.
+MOST_CONFUSED = 12
 # Columns of mean ± std that fit beside an arm's name into 80 characters.
 MOST_COLUMNS = 4
 LOWEST = 3
@@ -209,6 +213,21 @@ def by_class(where: str, lines: Sequence[Line], caption: str = "") -> Table | No
     made = [Group(rows, f"k = {k}" if k else "") for k, rows in groups.items()]
     title = f"F1 by class in %: {where}, mean ± sample std over seeds"
     return Table(title, [K, ARM, *([lowest] if many else []), *columns], made, caption)
+
+
+def confusion(cell: Cell) -> Table | None:
+    """The rows of each class by the class that an arm takes them for, its seeds together.
+
+    None where nobody kept what was decided, where rows have no label, and for more classes than can be looked at.
+    """
+    kept = [(result.run, p) for result in cell.results if (p := result.prediction) is not None and p.truth is not None]
+    labels = kept[0][0].scores.require().labels if kept else []
+    if not 0 < len(labels) <= MOST_CONFUSED:
+        return None
+    counts = np.sum([count_confusion(p.truth or [], p.decided, len(labels)) for _, p in kept], axis=0)
+    lines = [Row([text(label), *(exact(int(n)) for n in line)]) for label, line in zip(labels, counts, strict=True)]
+    columns = [Column(f"{cell.arm}: is ↓  taken for →", words=True), *(Column(label, width=1) for label in labels)]
+    return Table(f"Confusion of {cell.arm}", columns, [Group(lines)])
 
 
 def _lowest(found: Mapping[str, Summary]) -> Parts:

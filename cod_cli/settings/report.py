@@ -37,6 +37,10 @@ class ReportSettings(DeviceOption):
             metavar="FILE",
         ),
     ] = None
+    svg: Annotated[
+        Path | None,
+        option("--svg", help="Write a picture of the accuracies by arm; - prints it.", panel=OUTPUT, metavar="FILE"),
+    ] = None
     why: Annotated[
         bool,
         option(

@@ -11,6 +11,7 @@ from cod_cli.errors import UsageError
 from cod_cli.metrics import METRICS, classes_in, f1_of
 from cod_cli.report.comparison import Cell, Comparison, Contrast, compare
 from cod_cli.report.page.document import page
+from cod_cli.report.page.picture import picture
 from cod_cli.report.results import Evidence, read_evidence
 from cod_cli.report.statistics import Interval
 from cod_cli.report.verdicts import verdicts
@@ -80,6 +81,9 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
     if settings.html is not None:
         write_output(settings.html, page(evidence, comparison, why))
         written.append(settings.html)
+    if settings.svg is not None:
+        write_output(settings.svg, picture(comparison, evidence.yardsticks))
+        written.append(settings.svg)
     for note in comparison.notes:
         ui.note(f"Note: {note}")
     return ReportResult(evidence, comparison, tuple(written), why)
@@ -87,7 +91,8 @@ def report(folder: Path, settings: ReportSettings, ui: Ui) -> ReportResult:
 
 def _check_outputs(settings: ReportSettings, ui: Ui) -> None:
     """Refuse a folder as a file, and two documents on standard output."""
-    outputs = {flag: path for flag, path in (("--csv", settings.csv), ("--html", settings.html)) if path is not None}
+    asked = {"--csv": settings.csv, "--html": settings.html, "--svg": settings.svg}
+    outputs = {flag: path for flag, path in asked.items() if path is not None}
     for flag, path in outputs.items():
         if path.is_dir():
             raise UsageError(f"{flag} is {path}, a folder", f"name a file: {flag} {path / f'report.{flag[2:]}'}")

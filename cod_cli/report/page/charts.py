@@ -12,6 +12,8 @@ from cod_cli.report.page.markup import Markup, el, join
 
 WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 12, 14, 30
+# From one name to the next.
+_STEP = 34
 # Of a name beside a verdict.
 MOST_LETTERS = 26
 Scale = Callable[[float], float]
@@ -73,7 +75,7 @@ def lines(series: Sequence[Series], *, title: str, reference: tuple[str, float] 
 
 def forest(bars: Sequence[Bar], *, title: str, unit: str) -> Markup:
     """Differences as dots with intervals around a line at zero, each under its name and its verdict."""
-    step, top = 34, 6
+    step, top = _STEP, 6
     height = top + step * len(bars) + _BOTTOM
     values = [value for bar in bars for value in (bar.mean, bar.low, bar.high) if value is not None]
     # An interval of two seeds can be as wide as the page: it is cut at three times the largest difference.
@@ -86,6 +88,30 @@ def forest(bars: Sequence[Bar], *, title: str, unit: str) -> Markup:
         parts.append(_bar(bar, top + step * index, x, (x_ticks[0], x_ticks[-1])))
     parts.append(_label(WIDTH - 14, height - 3, unit, "end"))
     return _svg(height, title, parts)
+
+
+def levels(bars: Sequence[Bar], *, title: str, unit: str, reference: tuple[str, float] | None = None) -> Markup:
+    """What each reaches as a dot with its band, under its name and in figures; ``reference`` is a dashed level."""
+    step, top = _STEP, 18
+    height = height_of_levels(len(bars))
+    values = [value for bar in bars for value in (bar.mean, bar.low, bar.high) if value is not None]
+    x_ticks = ticks(min(values), max([*values, *([reference[1]] if reference else [])]))
+    x = _scale(x_ticks[0], x_ticks[-1], 14, WIDTH - 14)
+    parts = [_x_tick(x(value), height, f"{value:g}") for value in x_ticks]
+    if reference is not None:
+        level, end = _px(x(reference[1])), height - _BOTTOM
+        parts.append(el("line", x1=level, x2=level, y1=top, y2=_px(end), class_="reference"))
+        anchor = "end" if x(reference[1]) > WIDTH / 2 else "start"
+        parts.append(_label(x(reference[1]), top - 6, f"{reference[0]} {reference[1]:.1f}", anchor))
+    for index, bar in enumerate(bars):
+        parts.append(_bar(bar, top + step * index, x, (x_ticks[0], x_ticks[-1]), zero=False))
+    parts.append(_label(WIDTH - 14, height - 3, unit, "end"))
+    return _svg(height, title, parts)
+
+
+def height_of_levels(bars: int) -> int:
+    """How high `levels` are with so many bars, in the chart's units."""
+    return 18 + _STEP * bars + _BOTTOM
 
 
 def reliability(bins: Sequence[Bin], *, tone: str, title: str) -> Markup:
@@ -207,14 +233,15 @@ def _short(name: str) -> str:
     return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
 
 
-def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float]) -> Markup:
+def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float], *, zero: bool = True) -> Markup:
     middle = top + 24
     parts = [
         el("text", _short(bar.name), el("title", bar.name), x=14, y=_px(top + 12), class_="name"),
-        # The line at zero is left out beside the name, which it would strike through.
-        el("line", x1=_px(x(0)), x2=_px(x(0)), y1=_px(middle - 7), y2=_px(middle + 7), class_="zero"),
         el("text", bar.words, x=WIDTH - 14, y=_px(top + 12), class_=f"words {bar.verdict}".strip(), text_anchor="end"),
     ]
+    if zero:
+        # Left out beside the name, which it would strike through.
+        parts.append(el("line", x1=_px(x(0)), x2=_px(x(0)), y1=_px(middle - 7), y2=_px(middle + 7), class_="zero"))
     if bar.low is not None and bar.high is not None:
         low, high = max(bar.low, limits[0]), min(bar.high, limits[1])
         cut = "cut" if (low, high) != (bar.low, bar.high) else ""
@@ -223,7 +250,7 @@ def _bar(bar: Bar, top: float, x: Scale, limits: tuple[float, float]) -> Markup:
     parts.append(
         el(
             "circle",
-            el("title", f"{bar.name}: {bar.mean:+.1f}"),
+            el("title", f"{bar.name}: {bar.mean:{'+' if zero else ''}.1f}"),
             cx=_px(x(bar.mean)),
             cy=_px(middle),
             r=4,

@@ -8,11 +8,13 @@ from cod_cli.evaluation.scores import TEACHER
 from cod_cli.metrics import METRICS, Bin, reliability_bins
 from cod_cli.records import Prediction, Score
 from cod_cli.report.comparison import Cell, Comparison
-from cod_cli.report.page.charts import Point, Series, lines, reliability
+from cod_cli.report.page.charts import Bar, Point, Series, levels, lines, reliability
 from cod_cli.report.page.markup import Child, Markup, capital, el
+from cod_cli.report.rendering import plain
 from cod_cli.report.results import Result
-from cod_cli.report.tables import yardstick
+from cod_cli.report.tables import marked_name, spread, yardstick
 
+_SPREAD = "Bands: ± one sample std over seeds."
 # Lines in one chart that can still be told apart.
 MOST_LINES = 6
 
@@ -27,18 +29,24 @@ def tones(comparison: Comparison) -> dict[str, str]:
 
 
 def over_k(comparison: Comparison, yardsticks: Sequence[Score]) -> list[Child]:
-    """Two charts for each task that has more than one k: accuracy and agreement, with ± std."""
+    """Two charts for each task, accuracy and agreement with ± std: against k, or by arm where there is one k."""
     chosen = tones(comparison)
     shown: list[Child] = []
     for place in comparison.places:
         # A prompt without shots, k = 0, has no place on a log scale: it stands in the tables.
         cells = [cell for cell in comparison.cells if (cell.task, cell.split) == place and cell.k]
-        if len({cell.k for cell in cells}) < 2:
+        ks = {cell.k for cell in cells}
+        if not ks:
             continue
         metrics = [name for name in ("accuracy", "agreement") if any(_can_draw(cell, name, chosen) for cell in cells)]
-        charts = [_chart(name, cells, chosen, yardstick(yardsticks, TEACHER, place, name)) for name in metrics]
-        if not charts:
+        if not metrics:
             continue
+        if len(ks) == 1:
+            charts = [reached(cells, name, chosen, yardstick(yardsticks, TEACHER, place, name)) for name in metrics]
+            said = f"{place[0]}, {place[1]}, k = {ks.pop()}"
+            shown += [el("h3", said), el("div", *charts, class_="charts"), el("p", _SPREAD, class_="note")]
+            continue
+        charts = [_chart(name, cells, chosen, yardstick(yardsticks, TEACHER, place, name)) for name in metrics]
         here = {arm: tone for arm, tone in chosen.items() if any(cell.arm == arm for cell in cells)}
         left_out = len({cell.arm for cell in cells} - here.keys())
         more = f" {left_out} more arm{'s stand' if left_out > 1 else ' stands'} in the tables." if left_out else ""
@@ -46,7 +54,7 @@ def over_k(comparison: Comparison, yardsticks: Sequence[Score]) -> list[Child]:
             el("h3", f"{place[0]}, {place[1]}"),
             el("div", *charts, class_="charts"),
             _legend(here),
-            el("p", f"Bands: ± one sample std over seeds.{more}", class_="note"),
+            el("p", f"{_SPREAD}{more}", class_="note"),
         ]
     return shown
 
@@ -67,6 +75,31 @@ def _chart(metric: str, cells: Sequence[Cell], chosen: Mapping[str, str], teache
     title = f"{capital(METRICS[metric].title)}, %"
     reference = ("teacher", 100 * teacher) if teacher is not None else None
     return el("figure", el("figcaption", title), lines(series, title=title, reference=reference))
+
+
+def reached(cells: Sequence[Cell], metric: str, chosen: Mapping[str, str], teacher: float | None) -> Markup:
+    """What arms reach at one k in a metric that is a share, beside the teacher."""
+    title = capital(METRICS[metric].title)
+    reference = ("teacher", 100 * teacher) if teacher is not None else None
+    bars = bars_of(cells, metric, chosen)
+    drawn = levels(bars, title=f"{title}, %", unit=f"{METRICS[metric].title}, %", reference=reference)
+    return el("figure", el("figcaption", f"{title}, %"), drawn)
+
+
+def bars_of(cells: Sequence[Cell], metric: str, chosen: Mapping[str, str]) -> list[Bar]:
+    """What each arm reaches in a metric that is a share, in %, with ± std; the best first."""
+    found = [(cell, cell.metrics()[metric]) for cell in cells if metric in cell.values]
+    return [
+        Bar(
+            name=marked_name(cell),
+            tone=chosen.get(cell.arm, "t7"),
+            mean=100 * s.mean,
+            low=None if s.std is None else max(0, 100 * (s.mean - s.std)),
+            high=None if s.std is None else min(100, 100 * (s.mean + s.std)),
+            words=plain(spread(s, metric)),
+        )
+        for cell, s in sorted(found, key=lambda pair: -pair[1].mean)
+    ]
 
 
 def _legend(chosen: Mapping[str, str]) -> Markup:

@@ -13,8 +13,9 @@ from cod_cli.report.page.curves import calibration, over_k
 from cod_cli.report.page.markup import Child, Markup, el, join
 from cod_cli.report.page.pairs import exhibits, margins, pairs, quality
 from cod_cli.report.page.published import published_figures
-from cod_cli.report.page.tables import boundary, by_class, cost, numbers, reasons
+from cod_cli.report.page.tables import boundary, by_class, confusions, cost, numbers, reasons
 from cod_cli.report.page.verdicts import differences, in_words
+from cod_cli.report.page.words import words_used
 from cod_cli.report.results import Evidence
 from cod_cli.report.statistics import ALPHA
 from cod_cli.report.verdicts import verdicts
@@ -28,22 +29,23 @@ def page(evidence: Evidence, comparison: Comparison, why: Why | None = None) -> 
     found = exhibits(evidence)
     sections: dict[str, Content] = {
         "In words": in_words(comparison, verdicts(comparison, evidence.yardsticks)),
-        "Accuracy and agreement against k": over_k(comparison, evidence.yardsticks),
+        "The pairs": pairs(found),
+        "Accuracy and agreement": over_k(comparison, evidence.yardsticks),
         "Differences": differences(comparison),
         "Numbers": numbers(comparison, evidence.yardsticks, anchors(comparison)),
         "F1 by class": by_class(comparison, evidence.yardsticks),
+        "Which class is taken for which": confusions(comparison),
         "Agreement at the boundary": boundary(comparison),
         "What a student took": cost(comparison),
         "Calibration": calibration(comparison, evidence.teachers),
         "How good the counterfactuals are": quality(found),
         "How close to the teacher's boundary": margins(found),
         "Why it works, or not": reasons(why, comparison),
-        "The pairs": pairs(found),
         "What the paper published": published_figures(comparison),
         "Commands": commands(evidence, comparison),
     }
     shown = {title: content for title, content in sections.items() if any(content)}
-    style, script = Markup(_asset("page.css")), Markup(_asset("page.js"))
+    style, script = Markup(_asset("chart.css") + _asset("page.css")), Markup(_asset("page.js"))
     title = evidence.folder.resolve().name
     head = join(
         Markup('<meta charset="utf-8">'),
@@ -82,6 +84,7 @@ def _head(title: str, evidence: Evidence, comparison: Comparison) -> Markup:
         el("h1", title),
         el("p", f"{facts} · k = {ks}", class_="facts"),
         el("p", _how(comparison), class_="facts") if comparison.n_tested else None,
+        words_used(comparison),
     )
 
 

@@ -23,6 +23,18 @@ def by_class(comparison: Comparison, yardsticks: Sequence[Score]) -> list[Child]
     return [el("p", "F1 in %, mean ± sample std over seeds."), *found] if found else []
 
 
+def confusions(comparison: Comparison) -> list[Child]:
+    """For each arm at the largest k of a task, the rows of a class by the class that is decided for, seeds together."""
+    shown: list[Child] = []
+    for place in comparison.places:
+        cells = comparison.at(place)
+        k = max((cell.k for cell in cells), default=0)
+        made = [table for cell in cells if cell.k == k and (table := tables.confusion(cell)) is not None]
+        shown += [el("h3", f"{place[0]}, {place[1]}, k = {k}"), *map(to_html, made)] if made else []
+    lead = "Rows of the scored split: in each line those of one class, by the class that the students took them for."
+    return [el("p", lead), *shown] if shown else []
+
+
 def _by_place(found: Mapping[Place, Table]) -> list[Child]:
     return [piece for place, table in found.items() for piece in (el("h3", ", ".join(place)), to_html(table))]
 

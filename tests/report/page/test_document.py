@@ -4,11 +4,13 @@ import base64
 import hashlib
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from cod_cli.report.comparison import Comparison, compare
 from cod_cli.report.page.document import page
+from cod_cli.report.page.picture import picture
 from cod_cli.report.results import Evidence, read_evidence
 from tests.report.evidence_of import predicted, scored_run, sweep_json, trained, with_pairs
 from tests.report.page.page_of import numbers, read_page
@@ -17,14 +19,15 @@ SHOTS = {8: [0.60, 0.55, 0.62, 0.58], 16: [0.63, 0.60, 0.66, 0.61]}
 COD = {8: [0.70, 0.66, 0.71, 0.65], 16: [0.62, 0.63, 0.65, 0.60]}
 EVERYTHING = [
     "In words",
-    "Accuracy and agreement against k",
+    "The pairs",
+    "Accuracy and agreement",
     "Differences",
     "Numbers",
+    "Which class is taken for which",
     "What a student took",
     "Calibration",
     "How good the counterfactuals are",
     "How close to the teacher's boundary",
-    "The pairs",
     "What the paper published",
     "Commands",
 ]
@@ -127,7 +130,7 @@ def test_verdicts_stand_in_words_with_their_numbers(whole: tuple[Evidence, Compa
 
 
 def test_the_charts_show_the_means_and_the_teacher(whole: tuple[Evidence, Comparison, str]) -> None:
-    section = read_page(whole[2]).section("Accuracy and agreement against k")
+    section = read_page(whole[2]).section("Accuracy and agreement")
     says = [title.text for title in section.all("title")]
     assert "kd-cod, k = 8: 68.0" in says
     assert "kd-shots, k = 16: 62.5" in says
@@ -241,12 +244,12 @@ def parts(folder: Path) -> list[str]:
 def test_scores_alone_show_neither_texts_nor_commands(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         scored_run(tmp_path / f"s{seed}", {"kd-shots": 0.5, "kd-cod": 0.6 + seed / 50}, seed=seed, task="mine")
-    assert parts(tmp_path) == ["In words", "Differences", "Numbers", "What a student took"]
+    assert parts(tmp_path) == ["In words", "Accuracy and agreement", "Differences", "Numbers", "What a student took"]
 
 
 def test_one_arm_shows_no_difference(tmp_path: Path) -> None:
     scored_run(tmp_path, {"kd-shots": 0.5}, task="mine")
-    assert parts(tmp_path) == ["In words", "Numbers", "What a student took"]
+    assert parts(tmp_path) == ["In words", "Accuracy and agreement", "Numbers", "What a student took"]
     assert "contrast" not in read_page(made(tmp_path)[2]).all("header")[0].text
 
 
@@ -279,7 +282,7 @@ def test_without_labels_there_is_agreement_only_and_no_teachers_line(tmp_path: P
     table = root.section("Numbers").table()
     assert list(table) == ["k = 8: kd-shots", "k = 8: kd-cod", "k = 16: kd-shots", "k = 16: kd-cod"]
     assert list(table["k = 8: kd-cod"]) == ["arm", "seeds", "agree %", "KL nats"]
-    captions = [caption.text for caption in root.section("Accuracy and agreement against k").all("figcaption")]
+    captions = [caption.text for caption in root.section("Accuracy and agreement").all("figcaption")]
     assert captions == ["Agreement with the teacher, %"]
 
 
@@ -327,3 +330,35 @@ def test_what_is_not_tested_stands_among_the_tests_too(tmp_path: Path) -> None:
     line = section.table()["mine, validation, k = 16: kd-cut †"]
     assert line["in words"].text == "cut from its teacher, not compared"
     assert "† cut from a fine-tuned teacher" in section.text
+
+
+def test_one_k_has_a_chart_of_what_each_arm_reaches_too(tmp_path: Path) -> None:
+    for seed, reached in enumerate((0.5, 0.6)):
+        scored_run(tmp_path / f"s{seed}", {"kd-shots": reached, "kd-cod": reached + 0.1}, seed=seed)
+    chart = read_page(made(tmp_path)[2]).section("Accuracy and agreement").all("svg")[0]
+    assert [name.text for name in chart.all("text", class_="name")] == ["kd-codkd-cod", "kd-shotskd-shots"]
+    assert [words.text for words in chart.all("text", class_="words")] == ["65.0 ± 7.1", "55.0 ± 7.1"]
+    assert "teacher 90.0" in chart.text
+
+
+def test_the_words_of_the_page_are_explained_at_its_top(whole: tuple[Evidence, Comparison, str]) -> None:
+    head = read_page(whole[2]).all("header")[0]
+    explained = dict(zip((n.text for n in head.all("dt")), (n.text for n in head.all("dd")), strict=True))
+    assert {"k", "CFE", "kd", "shots", "cod", "‡"} <= explained.keys()
+    assert "never counted as a win" in explained["‡"]
+    assert "†" not in explained
+
+
+def test_which_class_is_taken_for_which_is_counted_over_the_seeds(whole: tuple[Evidence, Comparison, str]) -> None:
+    table = read_page(whole[2]).section("Which class is taken for which").table()
+    counts = {name: [cell.text for cell in list(line.values())[1:]] for name, line in table.items()}
+    assert counts == {"negative": ["4", "4"], "positive": ["4", "4"]}
+
+
+def test_the_picture_stands_by_itself_and_has_every_arm_at_every_k(whole: tuple[Evidence, Comparison, str]) -> None:
+    evidence, comparison, _ = whole
+    drawn = ElementTree.fromstring(picture(comparison, evidence.yardsticks))
+    texts = [node.text or "" for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("kd-cod") == texts.count("kd-shots") == 2
+    assert {"sst2, validation, k = 8", "sst2, validation, k = 16", "teacher 90.0"} <= set(texts)
+    assert not re.search(r"(href|src)=", picture(comparison, evidence.yardsticks))

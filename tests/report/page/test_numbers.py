@@ -8,7 +8,7 @@ from cod_cli.report.results import read_evidence
 from tests.report.evidence_of import rescore, scored_run
 from tests.report.page.page_of import Node, read_page
 
-OVER_K = "Accuracy and agreement against k"
+OVER_K = "Accuracy and agreement"
 SIX = dict.fromkeys(("kd-shots", "kd-cod", "kd-eda", "kd-aeda", "kd-pool", "lwd-cod"), 0.6)
 
 
