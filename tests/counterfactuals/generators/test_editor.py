@@ -24,7 +24,7 @@ LABELS = ("negative", "positive")
 
 
 def teacher_in(folder: Path, labels: tuple[str, ...] = LABELS) -> WhiteBoxTeacher:
-    return load_teacher(TeacherSpec(str(folder)), labels, cache=False)
+    return load_teacher(TeacherSpec(str(folder)), labels, cache=False, device="cpu")
 
 
 @pytest.fixture
