@@ -20,6 +20,7 @@ COMMANDS = [
     "sample",
     "counterfact",
     "rival",
+    "pool",
     "label",
     "distill",
     "eval",
