@@ -64,8 +64,9 @@ class Signs:
     def random_apart(self) -> float:
         return max(self.shares.values()) - min(self.shares.values())
 
-    def random_lost(self) -> float:
-        return 1 - (harm.surviving(self.turned) or 0)
+    def drift(self) -> float:
+        found = harm.drift(self.turned)
+        return found.share if found else 0
 
 
 SIGNS: Mapping[str, Callable[[Signs], float]] = {
@@ -79,7 +80,7 @@ SIGNS: Mapping[str, Callable[[Signs], float]] = {
     "random edits that turn, mean of classes": Signs.random_turned,
     "random edits that turn, most turned class": Signs.random_most,
     "random edits that turn, most less least turned class": Signs.random_apart,
-    "of what tells classes apart, lost to random edits": Signs.random_lost,
+    "drift of random edits to one class": Signs.drift,
 }
 Found = Mapping[str, Sequence[tuple[Run, Signs]]]
 

@@ -1,13 +1,14 @@
-"""The sign that edits will do harm: what random edits leave of the classes, by hand and by teachers of either sort."""
+"""The sign that edits will do harm: where random edits go, by hand and by teachers of either sort."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cod_cli.counterfactuals.harm import EDITS, LEAST_SURVIVING, SHOTS, surviving, turn_at_random, warning
+from cod_cli.counterfactuals.harm import EDITS, MOST_DRIFT, SHOTS, Drift, Turned, drift, turn_at_random, warning
 from cod_cli.records import Shot
 from cod_cli.teachers.base import Logits
 
@@ -42,36 +43,40 @@ def shots(texts: Sequence[str]) -> list[Shot]:
     return [Shot(id=f"d/train/{n}", text=text, label=LABELS[n % 2]) for n, text in enumerate(texts, 1)]
 
 
-def test_edits_that_leave_every_text_in_its_class_leave_all() -> None:
-    assert surviving({"a": {"a": 32, "b": 0}, "b": {"a": 0, "b": 64}}) == 1
+def share(turned: Turned) -> float:
+    found = drift(turned)
+    assert found is not None
+    return found.share
 
 
-def test_edits_that_take_every_text_to_one_class_leave_nothing() -> None:
-    assert surviving({"a": {"a": 0, "b": 32}, "b": {"a": 0, "b": 32}}) == 0
-    assert surviving({"a": {"a": 16, "b": 16}, "b": {"a": 8, "b": 8}}) == 0
+def test_edits_that_leave_every_text_in_its_class_drift_nowhere() -> None:
+    assert share({"a": {"a": 32, "b": 0}, "b": {"a": 0, "b": 64}}) == 0
 
 
-def test_edits_that_turn_a_quarter_either_way_leave_what_a_noisy_channel_does() -> None:
-    # 1 - H(1/4), and H(1/4) = 2 - 3/4 log2(3).
-    assert surviving({"a": {"a": 24, "b": 8}, "b": {"a": 8, "b": 24}}) == pytest.approx(0.75 * log2(3) - 1)
+def test_edits_that_turn_as_many_either_way_drift_nowhere() -> None:
+    assert share({"a": {"a": 24, "b": 8}, "b": {"a": 8, "b": 24}}) == 0
 
 
-def test_edits_that_turn_half_of_one_class_leave_what_a_z_channel_does() -> None:
-    # H(1/4) - H(1/2)/2 with both classes alike often, however many shots of each there were.
-    expected = 2 - 0.75 * log2(3) - 0.5
-    assert surviving({"a": {"a": 16, "b": 16}, "b": {"a": 0, "b": 32}}) == pytest.approx(expected)
-    assert surviving({"a": {"a": 16, "b": 16}, "b": {"a": 0, "b": 320}}) == pytest.approx(expected)
+def test_edits_that_all_end_in_one_class_drift_there_wholly() -> None:
+    assert drift({"a": {"a": 0, "b": 32}, "b": {"a": 0, "b": 32}}) == Drift("b", 1)
 
 
-def test_three_classes_are_measured_by_what_tells_three_apart() -> None:
-    same = {label: {other: 30 * (label == other) for other in "abc"} for label in "abc"}
-    assert surviving(same) == pytest.approx(1)
-    assert surviving({label: dict.fromkeys("abc", 10) for label in "abc"}) == pytest.approx(0)
+def test_with_two_classes_it_is_the_difference_between_what_turns_of_each() -> None:
+    # However many shots of each there were: 1/2 less 1/8.
+    for n in (8, 800):
+        found = drift({"a": {"a": 16, "b": 16}, "b": {"a": n // 8, "b": n - n // 8}})
+        assert found == Drift("b", pytest.approx(1 / 2 - 1 / 8))
+
+
+def test_with_three_classes_it_is_what_ends_in_one_above_a_third() -> None:
+    half = {"a": {"a": 16, "b": 16, "c": 0}, "b": {"a": 0, "b": 32, "c": 0}, "c": {"a": 0, "b": 16, "c": 16}}
+    # b has (1/2 + 1 + 1/2)/3 = 2/3, and 1/3 of the 2/3 that there is above 1/3 makes 1/2.
+    assert drift(half) == Drift("b", pytest.approx(1 / 2))
 
 
 def test_of_one_class_alone_nothing_can_be_told() -> None:
-    assert surviving({"a": {"a": 0, "b": 32}}) is None
-    assert surviving({}) is None
+    assert drift({"a": {"a": 0, "b": 32}}) is None
+    assert drift({}) is None
     assert warning({"a": {"a": 0, "b": 32}}) is None
     assert warning(None) is None
 
@@ -83,17 +88,28 @@ def test_the_warning_says_what_turns_where_and_what_to_do() -> None:
     }
     said = warning(turned)
     assert said is not None
-    assert "75% of *acceptable* (to *unacceptable*), none of *unacceptable*" in said
+    assert "takes texts to *unacceptable*, whichever words they are" in said
+    assert "75% of *acceptable* (to *unacceptable*), none of *unacceptable*; a drift of 0.75" in said
     assert "--mix shots" in said
 
 
-def test_where_enough_is_left_nobody_is_warned() -> None:
-    def noisy(share: int) -> dict[str, dict[str, int]]:
-        return {"a": {"a": 100 - share, "b": share}, "b": {"a": share, "b": 100 - share}}
+@pytest.mark.parametrize(("turn", "warned"), [(30, False), (31, True), (100, True)])
+def test_from_the_middle_of_the_gap_on_users_are_warned(turn: int, warned: bool) -> None:
+    turned = {"a": {"a": 100 - turn, "b": turn}, "b": {"a": 0, "b": 100}}
+    assert (warning(turned) is not None) is warned
 
-    left = [share for share in range(51) if warning(noisy(share)) is None]
-    assert left == list(range(len(left)))
-    assert (surviving(noisy(len(left))) or 0) < LEAST_SURVIVING <= (surviving(noisy(len(left) - 1)) or 0)
+
+def test_the_measured_runs_fall_on_the_right_sides() -> None:
+    lines = (Path(__file__).parents[1] / "evidence" / "harm" / "random_edits.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    shares = {(row["task"], row["k"], row["seed"]): share(row["turned"]) for row in rows}
+    assert len(shares) == 40
+    assert {place for place, found in shares.items() if found >= MOST_DRIFT} == {
+        place for place in shares if place[0] == "cola"
+    }
+    low = max(found for place, found in shares.items() if place[0] != "cola")
+    high = min(found for place, found in shares.items() if place[0] == "cola")
+    assert pytest.approx((low + high) / 2, abs=0.005) == MOST_DRIFT
 
 
 def test_a_teacher_of_grammar_is_turned_one_way_and_a_teacher_of_words_seldom() -> None:
@@ -102,11 +118,11 @@ def test_a_teacher_of_grammar_is_turned_one_way_and_a_teacher_of_words_seldom() 
     assert grammar["unacceptable"] == {"unacceptable": sum(grammar["unacceptable"].values()), "acceptable": 0}
     # An edit of one shot may happen to be another.
     assert grammar["acceptable"]["acceptable"] <= 3
-    assert (surviving(grammar) or 0) < 0.02
+    assert share(grammar) > 0.9
     assert warning(grammar)
     long = shots([f"{('good' if n % 2 else 'bad')} {text} " * 2 for n, text in enumerate(TEXTS, 1)])
     words = turn_at_random(Words(), long, LABELS)
-    assert (surviving(words) or 0) > 2 * LEAST_SURVIVING
+    assert share(words) < MOST_DRIFT / 2
     assert warning(words) is None
 
 
