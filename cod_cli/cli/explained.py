@@ -12,7 +12,7 @@ from cod_cli.settings.base import GENERAL, PANELS
 _EXAMPLES = re.compile(r"^```bash\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 # The pipeline, and then the others as one comes to need them.
 STAGES = ("sample", "counterfact", "label", "distill", "eval")
-_ORDER = (*STAGES, "demo", "teach", "show", "predict", "report", "sweep", "rival", "cache")
+_ORDER = (*STAGES, "demo", "teach", "pool", "show", "predict", "report", "sweep", "rival", "cache")
 
 
 class QuickGroup(TyperGroup):

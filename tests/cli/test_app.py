@@ -16,22 +16,7 @@ from cod_cli.settings.base import PANELS
 from cod_cli.settings.label import LabelSettings
 from tests.models.tiny import sentences
 
-COMMANDS = [
-    "sample",
-    "counterfact",
-    "rival",
-    "pool",
-    "label",
-    "distill",
-    "eval",
-    "teach",
-    "show",
-    "report",
-    "predict",
-    "sweep",
-    "cache",
-    "demo",
-]
+COMMANDS: list[str] = list(get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def cod(*words: object) -> Result:
