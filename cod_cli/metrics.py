@@ -1,9 +1,10 @@
 """Scores of a classifier and of how well it follows its teacher: numbers in, numbers out; the table of metrics.
 
 Classes are indices in label order: ``truth`` and ``decided`` are ``(n,)``, ``probs`` and ``logits`` ``(n, classes)``.
-All arithmetic is float64; an empty split is a `ValueError`, since no score describes it. scikit-learn takes two seconds
-to import, so it is imported where it is used: `cod show` needs no more than a softmax. The F1 of single classes stands
-beside the metrics under names of its own, ``f1[label]``, since every task has other classes.
+All arithmetic is float64; an empty split is a `ValueError`, since no score describes it. scikit-learn and scipy take
+seconds to import, so they are imported where they are used: `cod show` and `cod predict` need no more than a softmax.
+The F1 of single classes stands beside the metrics under names of its own, ``f1[label]``, since every task has other
+classes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,9 +79,9 @@ class Summary:
 
 def softmax(logits: npt.ArrayLike) -> Floats:
     """Probabilities of the classes at temperature 1, for one row ``(classes,)`` or many ``(n, classes)``."""
-    from scipy import special  # views that need no numbers import this module, too
-
-    probs: Floats = special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
+    values = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    probs: Floats = powers / powers.sum(axis=-1, keepdims=True)
     return probs
 
 

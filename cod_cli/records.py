@@ -421,6 +421,46 @@ class TeacherOrigin(Record):
         return self.validation[(self.best_epoch or 0) - 1] if self.validation else None
 
 
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class ExportCheck(Record):
+    """``check.json`` in a folder that `cod export` wrote: the model and its export on the same texts.
+
+    ``of`` says which; ``equal_labels`` is a share, ``largest_difference`` one of logits. What is told of both stands
+    under ``model`` and ``export``: ``accuracy`` where the texts have labels, bytes on disk, and the rows a second of
+    this machine with ``threads`` threads of its CPU.
+    """
+
+    of: str
+    texts: int
+    equal_labels: float
+    largest_difference: float
+    accuracy: dict[str, float] | None
+    bytes: dict[str, int]
+    rows_per_second: dict[str, float]
+    threads: int
+    machine: str
+
+
+class Export(Record):
+    """``export.json`` in a folder that `cod export` wrote.
+
+    ``name`` is that of the model, ``model`` its fingerprint; ``text_columns`` (empty where the model does not say)
+    and ``max_length`` are what it was trained with.
+    """
+
+    name: str
+    model: str
+    precision: Precision
+    labels: list[str]
+    text_columns: list[str]
+    max_length: int
+    pad_token_id: int
+    cod_version: str
+    created: str
+
+
 SCHEMA = 1
 
 

@@ -16,6 +16,7 @@ from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.demo import DemoSettings
 from cod_cli.settings.distill import DistillSettings
 from cod_cli.settings.eval import EvalSettings
+from cod_cli.settings.export import ExportSettings
 from cod_cli.settings.label import LabelSettings
 from cod_cli.settings.pool import PoolSettings
 from cod_cli.settings.predict import PredictSettings
@@ -166,6 +167,19 @@ def predict(
 
     for row in predict(model, file, settings, ui):
         ui.line(row)
+
+
+@command(app, ExportSettings)
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or Hub id.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    settings: ExportSettings,
+    ui: Ui,
+) -> None:
+    """Write a classifier as an ONNX graph that runs without PyTorch, compared with the model that it was made of."""
+    from cod_cli.stages.export import export
+
+    _present(ui, "export", export(model, out, settings, ui))
 
 
 @command(app, SweepSettings)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.demo import DemoResult
     from cod_cli.stages.distill import DistillResult
     from cod_cli.stages.eval import EvalPlan, EvalResult
+    from cod_cli.stages.export import ExportResult
     from cod_cli.stages.label import LabelPlan, LabelResult
     from cod_cli.stages.pool import PoolResult
     from cod_cli.stages.report import ReportResult
@@ -272,6 +273,21 @@ def _columns(settings: Mapping[str, Any]) -> str:
     texts = "".join(f" --text-column {quoted(name)}" for name in settings.get("text_column") or ())
     rest = {"--label-column": settings.get("label_column"), "--label-names": settings.get("label_names")}
     return texts + "".join(f" {flag} {quoted(value)}" for flag, value in rest.items() if value)
+
+
+def export(result: ExportResult) -> RenderableType:
+    """How the export compares with its model."""
+    check = result.check
+    size, pace = ({name: value / 1e6 for name, value in check.bytes.items()}, check.rows_per_second)
+    lines = [
+        f"{result.folder}: {result.notes.precision}, {size['export']:.1f} MB (the model {size['model']:.1f} MB)",
+        f"on {check.texts:,} {check.of}: {check.equal_labels:.1%} equal labels, logits differ by at most "
+        f"{check.largest_difference:.2g}; {pace['export']:,.0f} rows a second (the model {pace['model']:,.0f}) with "
+        f"{check.threads} threads of this machine's CPU",
+    ]
+    if check.accuracy:
+        lines.append(f"accuracy there: {check.accuracy['export']:.1%} (the model {check.accuracy['model']:.1%})")
+    return _next("\n".join(lines), f"cod predict {result.folder} FILE")
 
 
 def show(result: ShownPairs | ShownPool | RejectedAttempts | QualitySummary | PromptText) -> RenderableType:

@@ -1,12 +1,16 @@
 """Model cards: what a model folder says about itself on the Hub and to whoever opens it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from cod_cli.records import Student, TeacherOrigin
+from cod_cli.models.exported import GRAPHS
+from cod_cli.records import Export, ExportCheck, Student, TeacherOrigin
+
+T = TypeVar("T")
 
 _USE = """```python
 from transformers import pipeline
@@ -40,7 +44,7 @@ def teacher_card(name: str, teacher: TeacherOrigin) -> ModelCard:
     facts = {
         "trained on": f"{teacher.rows:,} rows of {teacher.source}, split {teacher.split}",
         "steps": teacher.steps,
-        "started from": _public(teacher.settings["model"]),
+        "started from": public_name(teacher.settings["model"]),
         **_texts(teacher.settings.get("text_column"), teacher.settings.get("max_length")),
         "parameters": f"{teacher.parameters:,}",
     }
@@ -50,6 +54,56 @@ def teacher_card(name: str, teacher: TeacherOrigin) -> ModelCard:
     return _card(name, intro, teacher.labels, facts, [])
 
 
+def export_card(export: Export, check: ExportCheck) -> ModelCard:
+    """The card of an exported classifier: what it was made of, and how the two compare."""
+    facts = {
+        "made of": f"{export.name} (fingerprint {export.model})",
+        "precision": export.precision,
+        "equal labels": f"{check.equal_labels:.1%} of {check.texts:,} {check.of}",
+        "largest difference of a logit": f"{check.largest_difference:.2g}",
+        "size": _both(check.bytes, lambda size: f"{size / 1e6:,.1f} MB"),
+        f"rows a second ({check.machine}, {check.threads} threads)": _both(
+            check.rows_per_second, lambda rows: f"{rows:,.0f}"
+        ),
+        "longest text": f"{export.max_length} tokens",
+    }
+    if check.accuracy:
+        facts["accuracy there"] = _both(check.accuracy, lambda share: f"{share:.1%}")
+    if export.text_columns:
+        facts["columns of a text"] = ", ".join(export.text_columns)
+    intro = "A text classifier as one ONNX graph, written by `cod export`: it runs without PyTorch and transformers."
+    return _card(export.name, intro, export.labels, facts, ["onnx"], use=_use_export(export))
+
+
+def _both(values: Mapping[str, T], shown: Callable[[T], str]) -> str:
+    return f"{shown(values['export'])}; the model it was made of: {shown(values['model'])}"
+
+
+def _use_export(export: Export) -> str:
+    return f"""With `cod predict PATH/TO/THIS/FOLDER FILE`, or in Python with onnxruntime and tokenizers alone:
+
+```python
+import json, numpy, onnxruntime, tokenizers
+
+folder = "PATH/TO/THIS/FOLDER"
+tokenizer = tokenizers.Tokenizer.from_file(f"{{folder}}/tokenizer.json")
+session = onnxruntime.InferenceSession(f"{{folder}}/{GRAPHS[export.precision]}")
+names = json.load(open(f"{{folder}}/config.json"))["id2label"]
+found = tokenizer.encode_batch(["A text to classify.", "Another one."])
+columns = {{"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}}
+feed = {{i.name: numpy.array([getattr(e, columns[i.name]) for e in found]) for i in session.get_inputs()}}
+print([names[str(row.argmax())] for row in session.run(None, feed)[0]])
+```
+
+In a browser or Node, transformers.js reads this folder as it is:
+
+```js
+import {{ pipeline }} from "@huggingface/transformers";
+const classify = await pipeline("text-classification", "PATH/TO/THIS/FOLDER");
+console.log(await classify("A text to classify."));
+```"""
+
+
 def _reached(teacher: TeacherOrigin) -> str:
     """Its accuracy on validation, said to flatter where the epoch was chosen by it."""
     chosen = f" (the best of {len(teacher.validation)} epochs, chosen on these very rows)" if teacher.best_epoch else ""
@@ -57,7 +111,7 @@ def _reached(teacher: TeacherOrigin) -> str:
 
 
 def _start(student: Student) -> str:
-    start = _public(student.settings["student"]) if student.settings["student"] else "its teacher"
+    start = public_name(student.settings["student"]) if student.settings["student"] else "its teacher"
     return f"{start} (cut from the teacher)" if student.cut_from_teacher else start
 
 
@@ -67,12 +121,20 @@ def _texts(columns: Sequence[str] | None, max_length: int | None) -> dict[str, s
     return several | ({"longest text": f"{max_length} tokens"} if max_length else {})
 
 
-def _public(model: str) -> str:
+def public_name(model: str) -> str:
     """A Hub id as it is; of a folder only its name, since a card travels and a home directory should not."""
     return Path(model).resolve().name if Path(model).expanduser().exists() else model
 
 
-def _card(name: str, intro: str, labels: Sequence[str], facts: Mapping[str, object], tags: Sequence[str]) -> ModelCard:
+def _card(
+    name: str,
+    intro: str,
+    labels: Sequence[str],
+    facts: Mapping[str, object],
+    tags: Sequence[str],
+    *,
+    use: str = _USE,
+) -> ModelCard:
     data = ModelCardData(library_name="transformers", pipeline_tag="text-classification", tags=["cod", *tags])
     table = "\n".join(f"| {key} | {_literal(value)} |" for key, value in facts.items())
     lines = [
@@ -80,7 +142,7 @@ def _card(name: str, intro: str, labels: Sequence[str], facts: Mapping[str, obje
         intro,
         f"Labels: {', '.join(map(_literal, labels))}",
         "| | |\n|---|---|\n" + table,
-        _USE,
+        use,
     ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(lines) + "\n")
 

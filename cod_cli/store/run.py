@@ -196,6 +196,13 @@ class Run:
         archive(self.archived, *paths, keep=True)
 
 
+def run_of(student: Path) -> Run | None:
+    """The run that a student's folder stands in; None where it does not stand in one."""
+    folder = student.expanduser().absolute().parent
+    run = Run(folder.parent)
+    return run if folder.name == run.students.name and run.shots.path.exists() else None
+
+
 class SweepFolder:
     """The folder of a sweep: ``sweep.json``, the grid that repeats it, and a run for each task, k and seed."""
 

@@ -205,7 +205,9 @@ def test_memory_does_not_grow_with_the_rows(
     teacher_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(stage, "CHUNK", 16)
-    monkeypatch.setattr(stage, "logits_of", lambda classifier, texts, **_: np.zeros((len(texts), 2), np.float32))
+    monkeypatch.setattr(
+        "cod_cli.models.inference.logits_of", lambda classifier, texts, **_: np.zeros((len(texts), 2), np.float32)
+    )
 
     def peak(rows: int) -> int:
         (tmp_path / "in.txt").write_text("the film is good .\n" * rows)
