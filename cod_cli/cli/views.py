@@ -23,6 +23,7 @@ from cod_cli.ui import printable
 # The stages pull in torch, and a command needs only its own: a view may import that, it is loaded by then.
 if TYPE_CHECKING:
     from cod_cli.counterfactuals.quality import ContrastSummary
+    from cod_cli.pools.writer import Agreement
     from cod_cli.stages.cache import CacheResult
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cod_cli.stages.eval import EvalPlan, EvalResult
     from cod_cli.stages.export import ExportResult
     from cod_cli.stages.label import LabelPlan, LabelResult
-    from cod_cli.stages.pool import PoolResult
+    from cod_cli.stages.pool import PoolPlan, PoolResult
     from cod_cli.stages.report import ReportResult
     from cod_cli.stages.rival import RivalPlan, RivalResult
     from cod_cli.stages.sample import SampleResult
@@ -160,8 +161,12 @@ def rival(result: RivalResult | RivalPlan) -> RenderableType:
     return _next("\n".join(lines), f"{label}; cod distill {folder} --student STUDENT --mix {kind}")
 
 
-def pool(result: PoolResult) -> RenderableType:
-    """How many texts there are, why others are not, and what comes next."""
+def pool(result: PoolResult | PoolPlan) -> RenderableType:
+    """How many texts there are, why others are not, and what comes next; or what it would cost."""
+    from cod_cli.stages.pool import PoolPlan
+
+    if isinstance(result, PoolPlan):
+        return printable(_estimate(f"{result.texts} texts, at least", result.estimate) + ". Nothing was sent.")
     line = f"{result.texts} texts in {result.path}, {result.added} of them new"
     said = {
         "empty": "without a text",
@@ -178,7 +183,25 @@ def pool(result: PoolResult) -> RenderableType:
         lines.append(f"by the teacher's answers {found}; it was asked about {result.counts['teacher_queries']:,} texts")
     if result.counts.get("cut"):
         lines.append(f"{result.counts['cut']:,} are cut to {result.max_length} words, as many as a model reads tokens")
+    if result.counts.get("replies"):
+        lines.append(_written(result))
     return _next("\n".join(lines), f"cod label {result.run.folder} --teacher T")
+
+
+def _written(result: PoolResult) -> str:
+    """What an LLM that wrote the texts replied, and what it took."""
+    line = f"{result.counts['replies']} replies"
+    poor = {name.removeprefix("replies_"): n for name, n in result.counts.items() if name.startswith("replies_")}
+    line += f" ({', '.join(f'{n} {name}' for name, n in poor.items())})" if poor else ""
+    line += f", {sum(result.usage.values()):,} tokens"
+    return line + ("" if result.cost is None else f", cost {result.cost:.4f}")
+
+
+def _asked(found: Agreement) -> str:
+    """How far the teacher agrees with the classes that an LLM was asked for."""
+    by_class = ", ".join(f"{found.agree[name]} of {n} {name}" for name, n in found.of.items())
+    other = f"{1 - found.share:.1%} of the texts that an LLM wrote"
+    return f"it disagrees with the class asked for on {other} (it agrees on {by_class})"
 
 
 def label(result: LabelResult | LabelPlan) -> RenderableType:
@@ -196,10 +219,11 @@ def label(result: LabelResult | LabelPlan) -> RenderableType:
         f"({counts['new']} new) in {result.run.soft_labels.path}; "
         f"it decides {result.accuracy:.1%} of the shots as they are labelled"
     )
-    # What students train on by default needs edits.
-    mix = "" if counts["counterfactuals"] else " --mix shots"
+    asked = [_asked(result.asked)] if result.asked else []
+    # What students train on by default needs edits, or texts without labels.
+    mix = "" if counts["counterfactuals"] else " --mix pool" if counts.get("pool") else " --mix shots"
     following = f"cod distill {quoted(result.run.folder)} --student STUDENT{mix}"
-    done = _next("\n".join([line, *_llm_lines(result)]), following)
+    done = _next("\n".join([line, *asked, *_llm_lines(result)]), following)
     return done if result.calibration is None else Group(tables.calibration(result.calibration), done)
 
 

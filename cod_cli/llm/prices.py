@@ -40,6 +40,10 @@ class Usage:
         """Both together."""
         return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
 
+    def __sub__(self, other: "Usage") -> "Usage":
+        """What is left of it without the other's."""
+        return Usage(self.prompt_tokens - other.prompt_tokens, self.completion_tokens - other.completion_tokens)
+
     @property
     def tokens(self) -> int:
         """All of them."""

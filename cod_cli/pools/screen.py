@@ -31,7 +31,7 @@ class Gathered:
     """What one source gave.
 
     ``counts`` says how many texts were looked at and why some are left out; ``broken`` why there may be more, which
-    the same command would fetch. ``usage`` and ``cost`` are an LLM's.
+    the same command would fetch. ``usage`` and ``cost`` are an LLM's, ``short`` says why it wrote fewer than asked.
     """
 
     rows: list[PoolText]
@@ -39,6 +39,7 @@ class Gathered:
     broken: CodError | None = None
     usage: dict[str, int] = field(default_factory=dict)
     cost: float | None = None
+    short: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,22 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from cod_cli.counterfactuals.replies import shortened
-from cod_cli.llm.client import Client
+from cod_cli.errors import UsageError
+from cod_cli.llm.client import Client, Session
+from cod_cli.llm.journal import open_reply_journal
 from cod_cli.llm.messages import Outcome, Request
 from cod_cli.llm.pacing import Spent
-from cod_cli.llm.prices import Estimate, Price, estimate
-from cod_cli.llm.prompts import Prompt, Wish, writing_messages
+from cod_cli.llm.prices import Estimate, Price, estimate, price_within
+from cod_cli.llm.prompts import Prompt, Wish, find_prompt, writing_messages
 from cod_cli.pools.plan import Plan
 from cod_cli.pools.replies import Texts, read_texts
-from cod_cli.records import Reply, SoftLabel
+from cod_cli.records import PoolText, Reply, Shot, SoftLabel
+from cod_cli.settings.pool import PoolSettings
+from cod_cli.store.cache import Cache, default_path
 
 # An LLM that brings fewer new texts than this share of those it was asked for, over so many replies, has no more.
 LEAST_NEW, REPLIES = 0.2, 8
@@ -73,6 +78,23 @@ class Written:
             self.reasons[read.reason] += 1
         self._lately.append((len(new), wish.n))
         return len(new)
+
+    def counts(self) -> dict[str, int]:
+        """Texts read and replies, for a manifest: all, and those that hold no text."""
+        poor = {f"replies_{status}": n for status, n in sorted(self.replies.items()) if status != "texts"}
+        return {"rows": self.read, "replies": self.replies.total(), **poor}
+
+    def short(self, n: int) -> str | None:
+        """That there are fewer than n texts because the LLM has no more, and why; None where it is not so."""
+        if len(self.taken) >= n or not self.exhausted:
+            return None
+        new, asked = (sum(numbers) for numbers in zip(*self._lately, strict=True))
+        said = (
+            f"the LLM repeats itself: its last {len(self._lately)} replies brought {new} new texts of {asked} asked for"
+        )
+        if self.reasons and not new:
+            said = f"the last {len(self._lately)} replies held nothing new: {self.reasons.most_common(1)[0][0]}"
+        return f"{said}; {len(self.taken)} of {n} are there"
 
     def first(self, n: int) -> list[NewText]:
         """The first n in the order of the plan, whichever came first: what is beyond is there for a later pool."""
@@ -171,6 +193,37 @@ class TextWriter:
         plan = self._plan
         read = read_texts(outcome.choices[0], [shot.text for shot in plan.shots], plan.labels)
         return written.take(request.sample, plan.wish(request.sample), read, admit)
+
+
+def open_writer(
+    replies: Path, settings: PoolSettings, shots: Sequence[Shot], labels: Sequence[str], session: Session
+) -> TextWriter:
+    """The writer that a command's options ask for; replies are journalled in ``replies``.
+
+    Raises:
+        UsageError: no model, no prompt of this sort, a base URL that is none, a cap on cost without a price.
+        CodError: another process is writing ``replies``.
+    """
+    if settings.model is None:
+        raise UsageError("no LLM is named", "add --model NAME")
+    prompt = find_prompt(settings.prompt)
+    plan = Plan(shots, labels, settings.seed, settings.max_tokens)
+    writing_messages(prompt, plan.wish(1), labels)  # a prompt of another sort is found before a file is made
+    price = price_within(settings.model, settings.price, settings.max_cost)
+    client = Client(
+        settings.model,
+        session,
+        base_url=settings.base_url,
+        price=price,
+        journal=open_reply_journal(replies),
+        cache=Cache[str](default_path("replies")) if settings.cache else None,
+    )
+    return TextWriter(client, prompt, plan, temperature=settings.temperature, price=price)
+
+
+def next_number(before: Sequence[PoolText]) -> int:
+    """The number of the first request that none of these texts is from."""
+    return 1 + max((int(row.id.split("/")[1]) for row in before if row.source == "llm"), default=0)
 
 
 def _name(number: int) -> str:

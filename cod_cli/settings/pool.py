@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from cod_cli.errors import UsageError
-from cod_cli.settings.base import DATA, GENERAL, option
-from cod_cli.settings.shared import LLMOptions
+from cod_cli.settings.base import CHECKS, DATA, GENERAL, LLM, option
+from cod_cli.settings.shared import DRY_RUN, TeacherOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolSettings(LLMOptions):
+class PoolSettings(TeacherOptions):
     """Options of `cod pool`; those about an LLM are for the texts that one writes."""
 
     from_data: Annotated[
@@ -41,7 +41,23 @@ class PoolSettings(LLMOptions):
     append: Annotated[
         bool, option("--append", help="Add these to the texts that are there.", panel=DATA, limit=True)
     ] = False
-    seed: Annotated[int, option(help="Seed of the draw, or sent to the LLM.", panel=GENERAL, min=0)] = 0
+    model: Annotated[
+        str | None, option("--model", help="Have this LLM write texts in the manner of the shots.", panel=LLM)
+    ] = None
+    prompt: Annotated[
+        str, option(help="How it is asked: a shipped prompt's name or a YAML file.", panel=LLM, metavar="NAME|FILE")
+    ] = "pool"
+    temperature: Annotated[float, option(help="Sampling temperature of the LLM.", panel=LLM, min=0, max=2)] = 0.9
+    max_tokens: Annotated[
+        int, option(help="Longest reply in tokens; of long texts it holds fewer.", panel=LLM, min=1)
+    ] = 512
+    accept_partial: Annotated[
+        bool, option("--accept-partial", help="Take what is there, though it is not all.", panel=CHECKS, limit=True)
+    ] = False
+    dry_run: Annotated[bool, DRY_RUN] = False
+    seed: Annotated[
+        int, option(help="Seed of the draw, or of what an LLM is asked for and shown.", panel=GENERAL, min=0)
+    ] = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +71,8 @@ class PoolSettings(LLMOptions):
         if self.from_data is None and about_data:
             flag = f"--{sorted(about_data)[0].replace('_', '-')}"
             raise UsageError(f"{flag} says how to take texts from --from", "leave it out, or add --from DATA")
+        if self.from_data is not None and self.dry_run:
+            raise UsageError("--dry-run is about an LLM's cost, and --from has none", "leave it out, or take --model")
         if self.encoder and self.pick != "diverse":
             raise UsageError("--encoder is for diverse texts", "add --pick diverse, or leave it out")
         if self.balance and self.pick != "random":
@@ -64,7 +82,8 @@ class PoolSettings(LLMOptions):
         """As elsewhere; texts that are drawn do not hang on what an LLM is told, nor those of one on a data source."""
         values = super().results()
         drawn = ("from_data", "split", "text_column", "pick", "encoder", "balance")
+        told = ("model", "prompt", "temperature", "max_tokens")
         if self.from_data is None:
-            return {name: value for name, value in values.items() if name not in drawn}
+            return {name: values[name] for name in (*told, "number", "max_length", "seed")}
         asked = [name for name in self.teacher_spec.record(self.TEACHER_URL) if name in values] if self.balance else []
         return {name: values[name] for name in (*drawn, *asked, "number", "max_length", "seed")}

@@ -11,6 +11,7 @@ from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.llm.client import Session
 from cod_cli.llm.pacing import Limits
 from cod_cli.llm.prices import Estimate
+from cod_cli.pools.writer import Agreement, agreement
 from cod_cli.records import Calibration, Counterfactual, Manifest, PoolText, Shot, SoftLabel, text_sha
 from cod_cli.settings.label import LabelSettings
 from cod_cli.store.artifact import Artifact, SoftLabelFile
@@ -38,7 +39,8 @@ class LabelResult:
     ``calibration`` is how students will read the labels, None for as they are. ``covered_mass`` is the mean over all
     rows of what fell on the classes (1 but for an LLM). ``memory_size`` counts what is kept of this sort of teacher for
     all runs, ``hit_rate`` is the share of the new labels that was there, None where none was new. ``usage`` and
-    ``cost`` are those of an LLM, for this run, checks by `cod counterfact` included.
+    ``cost`` are those of an LLM, for this run, checks by `cod counterfact` included. ``asked`` says how far the teacher
+    agrees with the classes that an LLM was asked for when it wrote the pool, None where none did.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class LabelResult:
     usage: dict[str, int]
     cost: float | None
     seconds: float
+    asked: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,7 @@ class _Work:
             usage=last.usage,
             cost=last.cost,
             seconds=round(perf_counter() - started, 2),
+            asked=agreement(self.run.pool_labels.read(), self.run.read_pool_replies(), self.labels) if pool else None,
         )
 
 

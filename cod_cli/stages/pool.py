@@ -1,6 +1,7 @@
 """`cod pool`: texts without labels, for the teacher to label."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -10,9 +11,12 @@ from cod_cli.data.source import TextSource, local_path, open_texts
 from cod_cli.errors import CodError, PartialError, UsageError
 from cod_cli.evaluation.baselines import sentence_vectors
 from cod_cli.llm.client import Session
+from cod_cli.llm.endpoint import endpoint_url
 from cod_cli.llm.pacing import Limits
+from cod_cli.llm.prices import Estimate
 from cod_cli.models.load import load_encoder
 from cod_cli.pools.draw import draw_texts
+from cod_cli.pools.gather import estimate_texts, write_texts
 from cod_cli.pools.pick import CHOICE, balance, spread
 from cod_cli.pools.screen import Gathered, Screen
 from cod_cli.records import PoolText
@@ -43,6 +47,14 @@ class PoolResult:
 
 
 @dataclass(frozen=True)
+class PoolPlan:
+    """What having an LLM write ``texts`` texts would take, at least: where it repeats itself it takes more."""
+
+    texts: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
 class _Plan:
     """What is to be gathered for whom: ``sources`` are the settings of each source, the new one last.
 
@@ -56,26 +68,32 @@ class _Plan:
     before: list[PoolText]
 
 
-def pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult:
+def pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult | PoolPlan:
     """Write ``2-pool.jsonl``, or with ``--append`` add to it.
 
     Raises:
         CodError: a pool of other settings, a source that cannot be read, or nothing in it may be taken.
         PartialError: the source broke off, or an LLM has not answered everything; what is there is saved.
     """
-    with run.hold("cod pool"):
+    with nullcontext() if settings.dry_run else run.hold("cod pool"):
         return _pool(run, settings, ui)
 
 
-def _pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult:
+def _pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult | PoolPlan:
     started = perf_counter()
     run.pool.refuse_old_rival("draw the shots into another run folder, for a pool of its own")
     labels = run.shots.require().labels
+    _forget_empty_start(run, settings)
     plan = _plan(run, settings, labels)
     if plan is None:
         ui.note(f"{run.pool.path} holds these texts already; --force gathers them anew")
         return _result(run, settings, 0, started)
-    gathered = _draw(plan, ui)
+    if settings.dry_run:
+        return PoolPlan(settings.number, estimate_texts(run, settings, plan.before))
+    if settings.from_data:
+        gathered = _draw(plan, ui)
+    else:
+        gathered = write_texts(run, settings, plan.before, lambda: _begin(plan), ui)
     if not gathered.rows and not gathered.broken:
         raise _nothing(gathered, str(settings.from_data))
     closed = gathered.broken is None or settings.accept_partial
@@ -83,18 +101,28 @@ def _pool(run: Run, settings: PoolSettings, ui: Ui) -> PoolResult:
     if gathered.broken:
         said = f"{gathered.broken.message}; {len(gathered.rows)} of {settings.number} texts are in {run.pool.path}"
         if not closed:
-            again = "the same command begins again, --accept-partial keeps what is there"
-            raise PartialError(said, f"{gathered.broken.hint or 'mend it'}; {again}")
+            again = "begins again" if settings.from_data else "asks for the rest alone"
+            again = f"the same command {again}, --accept-partial keeps what is there"
+            raise PartialError(said, f"{gathered.broken.hint}; {again}" if gathered.broken.hint else again)
         ui.warn(said)
     elif len(gathered.rows) < settings.number:
-        ui.warn(f"only {len(gathered.rows)} of {settings.number} texts are there that may be taken")
+        ui.warn(gathered.short or f"only {len(gathered.rows)} of {settings.number} texts are there that may be taken")
     return _result(run, settings, len(gathered.rows), started)
+
+
+def _forget_empty_start(run: Run, settings: PoolSettings) -> None:
+    """A first start that got nothing (no key, a wrong address) binds nobody to its options."""
+    manifest = run.pool.manifest()
+    if manifest is None or manifest.complete or settings.dry_run:
+        return
+    if not run.pool.peek() and not run.read_pool_replies() and len(manifest.settings.get("sources", [])) < 2:
+        run.pool.meta.unlink()
 
 
 def _plan(run: Run, settings: PoolSettings, labels: list[str]) -> _Plan | None:
     """What is to be done, None where it was done before."""
-    if settings.force:
-        run.archive(run.pool.path, run.pool.meta, run.pool_labels.path, run.pool_labels.meta)
+    if settings.force and not settings.dry_run:
+        run.archive(run.pool.path, run.pool.meta, run.pool_replies, run.pool_labels.path, run.pool_labels.meta)
     wanted, old = _recorded(settings), run.pool.manifest()
     if old is None:
         return _Plan(run, settings, labels, [wanted], [])
@@ -116,7 +144,9 @@ def _plan(run: Run, settings: PoolSettings, labels: list[str]) -> _Plan | None:
 
 def _recorded(settings: PoolSettings) -> dict[str, Any]:
     """The settings for the manifest, a local source by its whole path."""
-    path = local_path(settings.from_data) if settings.from_data else None
+    if settings.from_data is None:
+        return settings.results() | {"base_url": endpoint_url(settings.base_url)}
+    path = local_path(settings.from_data)
     return settings.results() | ({"from_data": str(path)} if path else {})
 
 
@@ -245,6 +275,8 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 def _nothing(gathered: Gathered, where: str) -> CodError:
+    if gathered.short:
+        return CodError(gathered.short, "name another --model, --prompt or --temperature, with --force to start over")
     reasons = ", ".join(f"{n} {name}" for name, n in gathered.counts.items() if n) or "it is empty"
     return CodError(f"{where} has no text that may be taken: {reasons}", "name another source, column or split")
 

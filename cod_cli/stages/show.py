@@ -17,9 +17,11 @@ from cod_cli.counterfactuals.quality import (
 )
 from cod_cli.errors import CodError, UsageError
 from cod_cli.llm.prices import Price
-from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages
+from cod_cli.llm.prompts import Message, class_messages, find_prompt, messages, render_messages, writing_messages
 from cod_cli.metrics import softmax
+from cod_cli.pools.plan import Plan
 from cod_cli.records import Attempt, Counterfactual, PoolText, Shot, text_sha
+from cod_cli.settings.pool import PoolSettings
 from cod_cli.settings.show import ShowSettings
 from cod_cli.store.run import Run
 from cod_cli.teachers.answers import class_codes
@@ -73,7 +75,7 @@ class QualitySummary:
 
 @dataclass(frozen=True)
 class PromptText:
-    """A prompt as it stands in its file or, for a run, the messages that are sent for its first shot."""
+    """A prompt as it stands in its file or, for a run, the messages that are sent first: for a shot, mostly."""
 
     prompt: str
     text: str
@@ -237,6 +239,10 @@ def _prompt(run: Run | None, name: str, ui: Ui) -> PromptText:
     if prompt.asks_for_class:
         chat = class_messages(prompt, shot.text, labels, class_codes(labels))
         return PromptText(str(prompt), render_messages(chat), shot.id, None, tuple(chat))
+    if prompt.asks_for_texts:
+        wish = Plan(shots, labels, PoolSettings.seed, PoolSettings.max_tokens).wish(1)
+        chat = writing_messages(prompt, wish, labels)
+        return PromptText(str(prompt), render_messages(chat), None, wish.label, tuple(chat))
     target = _first_target(run, shot, labels)
     if len(labels) > 2:
         ui.note(f"For the target {target}; with `--target nearest` the teacher chooses it")

@@ -174,6 +174,10 @@ class Run:
         path = path or self.teacher_replies
         return read_records(path, TeacherReply, torn_tail=True) if path.exists() else []
 
+    def read_pool_replies(self) -> list[Reply]:
+        """The replies of an LLM that wrote texts, a line torn by a kill left out."""
+        return read_records(self.pool_replies, Reply, torn_tail=True) if self.pool_replies.exists() else []
+
     def rival_rows(self) -> list[Counterfactual]:
         """The rows of every rival's file; it is a rival's if it has a manifest."""
         names = sorted(path.name.removesuffix(".meta.json") for path in self.folder.glob("2-*.meta.json"))

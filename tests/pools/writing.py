@@ -10,48 +10,6 @@ from tests.models.tiny import sentences
 
 LABELS = ["negative", "positive"]
 SHOTS = [Shot(id=f"d/train/{n}", text=text, label=label) for n, (text, label) in enumerate(sentences(8), 1)]
-_PLACES = [
-    "town",
-    "shore",
-    "lake",
-    "river",
-    "hill",
-    "school",
-    "market",
-    "station",
-    "garden",
-    "harbour",
-    "bridge",
-    "tower",
-]
-_GUESTS = [
-    "sailor",
-    "baker",
-    "teacher",
-    "painter",
-    "farmer",
-    "doctor",
-    "singer",
-    "builder",
-    "lawyer",
-    "writer",
-    "tailor",
-    "miller",
-]
-_TIMES = [
-    "dawn",
-    "noon",
-    "dusk",
-    "night",
-    "spring",
-    "summer",
-    "autumn",
-    "winter",
-    "easter",
-    "christmas",
-    "lunch",
-    "breakfast",
-]
 
 
 def class_in(body: Body) -> str:
@@ -60,12 +18,12 @@ def class_in(body: Body) -> str:
 
 
 def writer_of_new_texts(each: int = 6) -> Callable[[Body], str]:
-    """An LLM that never writes the same twice, whatever it is asked; ``each`` texts a reply."""
-    combinations = itertools.product(_PLACES, _GUESTS, _TIMES)
-    stream = (f"near the {place} we met one {guest} before {time} came" for place, guest, time in combinations)
+    """An LLM that never writes the same twice, nor nearly, whatever it is asked; ``each`` texts a reply."""
+    numbers = itertools.count(1)
 
     def write(body: Body) -> str:
         word = {"negative": "awful", "positive": "lovely"}[class_in(body)]
-        return "\n".join(f"{n}. {next(stream)} , {word} !" for n in range(1, each + 1))
+        texts = (f"{n * 7919 % 10007} {n * 104729 % 100003} {n * n} {word} !" for n in numbers)
+        return "\n".join(f"{place}. {text}" for place, text in enumerate(itertools.islice(texts, each), 1))
 
     return write

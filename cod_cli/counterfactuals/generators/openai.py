@@ -171,6 +171,8 @@ def _wordings(names: Sequence[str]) -> list[Prompt]:
     for prompt in prompts:
         if prompt.asks_for_class:
             raise UsageError(f"the prompt {prompt.name} asks for a class, not for an edit", "put $target into it")
+        if prompt.asks_for_texts:
+            raise UsageError(f"the prompt {prompt.name} asks for new texts, not for an edit", "it is for `cod pool`")
     if len(set(map(str, prompts))) < len(prompts):
         raise UsageError("--prompt names the same prompt twice", "give each only once")
     return prompts
