@@ -74,7 +74,7 @@ def test_settings_and_stages_have_one_module_a_command_of_the_same_name() -> Non
 def test_a_folder_holds_at_most_13_modules_besides_those_of_the_commands() -> None:
     folders = {path.parent for path in (ROOT / "cod_cli").rglob("*.py")}
     crowded = {folder.name for folder in folders if len(list(folder.glob("[a-z]*.py"))) > 13}
-    assert crowded <= {"settings"}
+    assert crowded <= {"settings", "stages"}  # one a command
 
 
 def test_tests_stand_in_folders_of_the_same_names() -> None:

@@ -11,6 +11,7 @@ from cod_cli import __version__
 from cod_cli.cli.explained import QuickGroup
 from cod_cli.cli.options import command
 from cod_cli.cli.streams import prepare_streams
+from cod_cli.settings.advise import AdviseSettings
 from cod_cli.settings.cache import CacheSettings
 from cod_cli.settings.counterfact import CounterfactSettings
 from cod_cli.settings.demo import DemoSettings
@@ -195,6 +196,15 @@ def sweep(
     _present(ui, "sweep", result)
     if isinstance(result, SweepResult) and (problem := result.problem()) is not None:
         raise problem
+
+
+@command(app, AdviseSettings)
+def advise(run: RunFolder, settings: AdviseSettings, ui: Ui) -> None:
+    """Say what a run has and lacks, and what each next step would cost and bring."""
+    from cod_cli.stages.advise import advise
+    from cod_cli.store.run import Run
+
+    _present(ui, "advise", advise(Run(run), settings, ui))
 
 
 @command(app, CacheSettings)

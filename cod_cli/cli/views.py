@@ -24,6 +24,7 @@ from cod_cli.ui import printable
 if TYPE_CHECKING:
     from cod_cli.counterfactuals.quality import ContrastSummary
     from cod_cli.pools.writer import Agreement
+    from cod_cli.stages.advise import Advice, Step
     from cod_cli.stages.cache import CacheResult
     from cod_cli.stages.counterfact import CounterfactPlan, CounterfactResult
     from cod_cli.stages.demo import DemoResult
@@ -367,6 +368,20 @@ def _to_do(plan: SweepEstimate) -> RenderableType:
         tokens = f"about {plan.prompt_tokens:,} + {plan.completion_tokens:,} tokens"
         lines.append(f"{plan.calls} requests to the LLM at the first attempt, {tokens}{cost}")
     return printable("\n".join([*lines, "Nothing was trained or sent."]))
+
+
+def advise(result: Advice) -> RenderableType:
+    """In five lines what a run has, what it lacks, and the first steps that make sense next."""
+    lines = [f"has: {', '.join(result.has)}", f"lacks: {', '.join(result.lacks) or 'nothing'}"]
+    return printable("\n".join([*lines, *map(_step, result.steps[:3])]))
+
+
+def _step(step: Step) -> str:
+    takes = [f"{step.queries:,} teacher queries"] if step.queries else []
+    takes += [f"about {step.tokens:,} LLM tokens{'' if step.measured else ' by its prompts'}"] if step.tokens else []
+    takes += [f"cost {step.cost:.4f}"] if step.cost is not None else []
+    takes += [f"{step.minutes:g} minutes"] if step.minutes is not None else []
+    return f"next: {step.command}: {', '.join(takes) or 'no query'}; brings {step.brings}"
 
 
 def cache(result: CacheResult) -> RenderableType:
