@@ -400,9 +400,11 @@ def cache(result: CacheResult) -> RenderableType:
 
 def demo(result: DemoResult) -> RenderableType:
     """Some pairs, the five lines and a sentence each, the page, and where to look next."""
-    said = f"{result.agreed} of {result.made} counterfactuals flip the teacher and a judge agrees"
+    said = (
+        f"A judge, a linear head on the encoder as it was, agrees with {result.agreed} of {result.made} counterfactuals"
+    )
     return Group(
-        Text(f"{said} (a linear head on the encoder as it was){': some of them' * bool(result.pairs)}", style="bold"),
+        Text(said + (", some of which are:" if result.pairs else ""), style="bold"),
         tables.pairs([(row, shot.text) for shot, row in result.pairs[:EXAMPLES]]),
         tables.demo(result),
         tables.sentences([line.sentence for line in result.lines]),

@@ -207,7 +207,7 @@ def _lines(found: ReportResult, taught: Score, k: int) -> Iterator[Line]:
         summary([right]),
         f"The teacher is right on {right:.1%} of {taught.n:,} tweets that nobody trained on{guess}",
     )
-    below = {name: _below(cell, right) for name, cell in cells.items()}
+    below = {name: _below(cell, right, always) for name, cell in cells.items()}
     told = {name: _told(contrast) for name, contrast in contrasts.items()}
     on_kd = "plain distillation (KD)"
     whats = {
@@ -221,8 +221,8 @@ def _lines(found: ReportResult, taught: Score, k: int) -> Iterator[Line]:
         ),
         "lwd-all": (
             f"default: {k} tweets and their edits {OTHER_MARK}",
-            f"What `cod distill` does by itself, on the same {k} tweets and all edits of them: {told['lwd-all']} "
-            f"against {on_kd}, of more rows and steps {OTHER_MARK}; {below['lwd-all']}",
+            f"What `cod distill` does by itself, on the same {k} tweets and all edits of them, so on more rows and "
+            f"steps {OTHER_MARK}: {told['lwd-all']} against {on_kd}; {below['lwd-all']}",
         ),
         "lwd-all-cut": (
             f"default, cut from the teacher {OTHER_MARK} {CUT_MARK}",
@@ -234,9 +234,13 @@ def _lines(found: ReportResult, taught: Score, k: int) -> Iterator[Line]:
         yield Line(name, what, cells[name].metrics()["accuracy"], sentence)
 
 
-def _below(cell: Cell, teacher: float) -> str:
-    far = 100 * (teacher - cell.metrics()["accuracy"].mean)
-    return f"{abs(far):.1f} points {'below' if far >= 0 else 'above'} the teacher"
+def _below(cell: Cell, teacher: float, always: Score | None) -> str:
+    reached = cell.metrics()["accuracy"].mean
+    far = 100 * (teacher - reached)
+    line = f"{abs(far):.1f} points {'below' if far >= 0 else 'above'} the teacher"
+    if always is None or always.accuracy is None or reached > always.accuracy:
+        return line
+    return f"{line}, and no better than always saying {majority_class(always)}"
 
 
 def _told(contrast: Contrast) -> str:
