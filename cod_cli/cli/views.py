@@ -186,7 +186,9 @@ def pool(result: PoolResult | PoolPlan) -> RenderableType:
         lines.append(f"{result.counts['cut']:,} are cut to {result.max_length} words, as many as a model reads tokens")
     if result.counts.get("replies"):
         lines.append(_written(result))
-    return _next("\n".join(lines), f"cod label {result.run.folder} --teacher T")
+    made = [file.manifest() for file in (result.run.soft_labels, result.run.counterfactuals)]
+    named = "" if any(manifest and manifest.teacher for manifest in made) else " --teacher TEACHER"
+    return _next("\n".join(lines), f"cod label {quoted(result.run.folder)}{named}")
 
 
 def _written(result: PoolResult) -> str:

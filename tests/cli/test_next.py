@@ -75,6 +75,19 @@ def test_from_a_rival_to_a_student(folder: Path, teacher_folder: Path) -> None:
     assert ran == ["rival", "label", "distill", "distill", "eval", "eval"]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_from_a_pool_to_a_student(folder: Path, teacher_folder: Path, known: bool) -> None:
+    run = str(folder / "r")
+    cod(["sample", run, "--data", str(folder / "data"), "--text-column", "body", "-k", "4"])
+    if known:
+        cod(["label", run, "--teacher", str(teacher_folder)])
+    texts = [json.dumps({"text": f"{text} again {i}"}) + "\n" for i, (text, _) in enumerate(sentences(9, seed=8))]
+    (folder / "texts.jsonl").write_text("".join(texts))
+    first = ["pool", run, "--from", str(folder / "texts.jsonl"), "-n", "5"]
+    names = {"STUDENT": str(folder / "base")} | ({} if known else {"TEACHER": str(teacher_folder)})
+    assert follow(first, names, distill=QUICK) == ["pool", "label", "distill", "eval"]
+
+
 def test_where_nothing_was_accepted_it_is_told_why_and_what_to_do(folder: Path, teacher_folder: Path) -> None:
     run = str(folder / "r")
     cod(["sample", run, "--data", str(folder / "data"), "--text-column", "body", "-k", "4"])
