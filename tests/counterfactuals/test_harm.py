@@ -100,7 +100,7 @@ def test_from_the_middle_of_the_gap_on_users_are_warned(turn: int, warned: bool)
 
 
 def test_the_measured_runs_fall_on_the_right_sides() -> None:
-    lines = (Path(__file__).parents[1] / "evidence" / "harm" / "random_edits.jsonl").read_text("utf-8").splitlines()
+    lines = (Path(__file__).parents[1] / "evidence" / "harm-random-edits.jsonl").read_text("utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     shares = {(row["task"], row["k"], row["seed"]): share(row["turned"]) for row in rows}
     assert len(shares) == 40
