@@ -284,6 +284,7 @@ def test_scores_that_are_gone_come_out_the_same() -> None:
     cod(STAGES["eval"])
     after, now = rows("run/5-scores.jsonl"), rows("run/5-predictions.jsonl")
     assert after.pop(1)["student"] == "majority"
+    assert {row.pop("rows_per_second", 0) > 0 for row in after if row["student"] != "teacher"} == {True}  # it is new
     assert [flat(row) for row in after] == [pytest.approx(flat(row), abs=1e-3) for row in before]
     for new, old in zip(now, then, strict=True):
         assert new.pop("confidence") == pytest.approx(old.pop("confidence"), abs=1e-3)
