@@ -17,23 +17,6 @@ from cod_cli.settings.label import LabelSettings
 from tests.models.tiny import sentences
 
 COMMANDS: list[str] = list(get_command(app).commands)  # type: ignore[attr-defined]
-COMMANDS = [
-    "sample",
-    "counterfact",
-    "rival",
-    "pool",
-    "label",
-    "distill",
-    "eval",
-    "teach",
-    "show",
-    "report",
-    "predict",
-    "export",
-    "sweep",
-    "cache",
-    "demo",
-]
 
 
 def cod(*words: object) -> Result:
