@@ -6,7 +6,16 @@ from email.utils import format_datetime
 import pytest
 
 from cod_cli.errors import CodError, UsageError
-from cod_cli.llm.endpoint import NoReplyError, RejectedError, api_key, endpoint_url, explain, retry_after, scrub
+from cod_cli.llm.endpoint import (
+    LONGEST_WAIT,
+    NoReplyError,
+    RejectedError,
+    api_key,
+    endpoint_url,
+    explain,
+    retry_after,
+    scrub,
+)
 from cod_cli.llm.pacing import StopError
 
 
@@ -140,3 +149,14 @@ def test_an_error_status_is_retried_waited_out_or_final(status: int, body: objec
 def test_only_429_asks_for_fewer_requests() -> None:
     busy = [explain(status, {}, None, endpoint="e", model="m") for status in (429, 503)]
     assert [error.busy for error in busy if isinstance(error, NoReplyError)] == [True, False]
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
+def test_what_may_be_otherwise_in_a_moment_is_tried_again(status: int) -> None:
+    assert isinstance(explain(status, {}, None, endpoint="http://e", model="m"), NoReplyError)
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(LONGEST_WAIT, NoReplyError), (LONGEST_WAIT + 1, StopError)])
+def test_the_longest_wait_is_still_waited(seconds: float, kind: type[Exception]) -> None:
+    found = explain(503, {"retry-after": str(seconds)}, None, endpoint="http://e", model="m")
+    assert type(found) is kind
