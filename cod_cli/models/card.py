@@ -8,7 +8,7 @@ from typing import TypeVar
 from huggingface_hub import ModelCard, ModelCardData
 
 from cod_cli.models.exported import GRAPHS
-from cod_cli.records import Export, ExportCheck, Student, TeacherOrigin
+from cod_cli.records import Export, ExportCheck, Score, Student, TeacherOrigin
 
 T = TypeVar("T")
 
@@ -22,16 +22,7 @@ print(classify("A text to classify."))
 
 def student_card(student: Student) -> ModelCard:
     """The card of a distilled student."""
-    facts = {
-        "method": f"{student.method}, mix {student.mix}",
-        "rows trained on": f"{student.rows}, of them {student.shots} real shots (k = {student.k})",
-        "steps": student.steps,
-        "seed": student.seed,
-        "teacher (fingerprint)": student.teacher or "unknown",
-        "started from": _start(student),
-        **_texts(student.text_column, student.settings["max_length"]),
-        "parameters": f"{student.parameters:,}",
-    }
+    facts = _made(student)
     intro = (
         "A small text classifier, distilled from a larger one with a few labelled examples by `cod` "
         "(counterfactual-explanation-infused distillation, arXiv 2510.21631)."
@@ -54,9 +45,18 @@ def teacher_card(name: str, teacher: TeacherOrigin) -> ModelCard:
     return _card(name, intro, teacher.labels, facts, [])
 
 
-def export_card(export: Export, check: ExportCheck) -> ModelCard:
-    """The card of an exported classifier: what it was made of, and how the two compare."""
-    facts = {
+def export_card(
+    export: Export, check: ExportCheck, student: Student | None = None, scores: Sequence[Score] = ()
+) -> ModelCard:
+    """The card of an exported classifier: what it was made of, how the two compare, and how good the model is.
+
+    Args:
+        export: how it was made.
+        check: the comparison.
+        student: how the model was made, where it is a student of a run.
+        scores: those of its run.
+    """
+    facts: dict[str, object] = {
         "made of": f"{export.name} (fingerprint {export.model})",
         "precision": export.precision,
         "equal labels": f"{check.equal_labels:.1%} of {check.texts:,} {check.of}",
@@ -71,8 +71,40 @@ def export_card(export: Export, check: ExportCheck) -> ModelCard:
         facts["accuracy there"] = _both(check.accuracy, lambda share: f"{share:.1%}")
     if export.text_columns:
         facts["columns of a text"] = ", ".join(export.text_columns)
+    if student is not None:
+        facts |= _scored(student.name, scores) | {f"the model's {key}": value for key, value in _made(student).items()}
     intro = "A text classifier as one ONNX graph, written by `cod export`: it runs without PyTorch and transformers."
     return _card(export.name, intro, export.labels, facts, ["onnx"], use=_use_export(export))
+
+
+def _made(student: Student) -> dict[str, object]:
+    """What a student was trained on, and how."""
+    return {
+        "method": f"{student.method}, mix {student.mix}",
+        "rows trained on": f"{student.rows}, of them {student.shots} real shots (k = {student.k})",
+        "steps": student.steps,
+        "seed": student.seed,
+        "teacher (fingerprint)": student.teacher or "unknown",
+        "started from": _start(student),
+        **_texts(student.text_column, student.settings["max_length"]),
+        "parameters": f"{student.parameters:,}",
+    }
+
+
+def _scored(name: str, scores: Sequence[Score]) -> dict[str, object]:
+    """What `cod eval` found of a model on each split, beside its teacher there."""
+    teachers = {(score.task, score.split): score for score in scores if score.student == "teacher"}
+    facts: dict[str, object] = {}
+    for score in scores:
+        if score.student != name or score.accuracy is None:
+            continue
+        teacher = teachers.get((score.task, score.split))
+        parts = [f"{score.accuracy:.1%}"]
+        parts += [f"its teacher {teacher.accuracy:.1%}"] if teacher and teacher.accuracy is not None else []
+        parts += [f"agreement with it {score.agreement:.1%}"] if score.agreement is not None else []
+        parts += [f"ECE {score.ece:.3f}"] if score.ece is not None else []
+        facts[f"the model's accuracy on {score.task}, {score.split} ({score.n:,} rows)"] = ", ".join(parts)
+    return facts
 
 
 def _both(values: Mapping[str, T], shown: Callable[[T], str]) -> str:

@@ -107,7 +107,9 @@ def _export(model: str, out: Path, settings: ExportSettings, ui: Ui) -> ExportRe
         )
         _require_alike(out, model, check, settings)
         save_notes(making, notes, check)
-        export_card(notes, check).save(making / "README.md")
+        run = run_of(folder)
+        known = (run.read_student(folder.name), run.scores.peek()) if run else (None, ())
+        export_card(notes, check, *known).save(making / "README.md")
     return ExportResult(out, notes, check)
 
 

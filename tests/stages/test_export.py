@@ -28,6 +28,7 @@ from cod_cli.stages.sample import sample
 from cod_cli.store.run import Run
 from cod_cli.ui import Ui
 from tests.models.tiny import sentences, tiny_classifier
+from tests.records_of import score
 from tests.stages.students import add_student, write_rows
 
 ROWS = sentences(30, seed=5)
@@ -114,10 +115,15 @@ def test_a_student_is_compared_on_the_texts_of_its_run(
 ) -> None:
     run = Run(tmp_path / "run")
     sample(run, SampleSettings(data=str(rows), shots="8", text_column=("text",)), Ui.silent())
-    add_student(run, "kd-all", teacher_folder, text_column=["text"])
+    add_student(run, "kd-all", teacher_folder, text_column=["text"], settings={"student": "org/base"})
+    scored = [score("teacher", None, accuracy=0.91), score("kd-all", accuracy=0.834, agreement=0.871, ece=0.05)]
+    run.scores.finish(run.scores.begin({}, labels=["negative", "positive"]), scored)
     done = export(str(run.student("kd-all")), tmp_path / "out", ExportSettings(), Ui.silent())
     assert (done.check.texts, done.check.accuracy) == (8, None)
     assert (done.notes.text_columns, done.notes.max_length) == (["text"], 64)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "sst2, validation (872 rows) | 83.4%, its teacher 91.0%, agreement with it 87.1%, ECE 0.050 |" in card
+    assert "| the model's method | kd, mix shots |" in card
 
 
 def test_without_texts_to_compare_on_it_is_refused(teacher_folder: Path, tmp_path: Path) -> None:
